@@ -1,0 +1,18 @@
+#!/usr/bin/env node
+// Starts the CLI: from the compiled files where they are (the container, the package), else from the TypeScript
+// sources, whose types Node strips by itself from 22.18 on.
+import { existsSync } from 'node:fs';
+
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < 22 || (major === 22 && minor < 18)) {
+  console.error(
+    `freshet needs Node 22.18 or newer, this is ${process.versions.node}. ` +
+      'Inside a clone, `npm run freshet -- …` uses the Node that `npm ci` installed.',
+  );
+  process.exit(2);
+}
+const source = new URL('../src/cli/main.ts', import.meta.url);
+const { main } = await import(
+  existsSync(source) ? source.href : new URL('../dist/src/cli/main.js', import.meta.url).href
+);
+process.exitCode = await main(process.argv);
