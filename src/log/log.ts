@@ -1,0 +1,90 @@
+/**
+ * The log port: topics, partitions, dense offsets, and commits that carry outputs and an input offset together. What
+ * stands here is what every implementation must give; test/log-conformance.ts is its specification in code.
+ */
+import type { TopicDeclaration } from '../../topics/index.ts';
+
+export type Headers = Readonly<Record<string, Buffer>>;
+
+export interface TopicPartition {
+  readonly topic: string;
+  readonly partition: number;
+}
+
+/** A record as it is read. Offsets are dense in a partition: 0, 1, 2, … on the embedded log. */
+export interface LogRecord {
+  readonly offset: number;
+  readonly timestampMs: number;
+  readonly key: Buffer | null;
+  readonly value: Buffer | null;
+  readonly headers: Headers;
+}
+
+/** A record to be written. A null value is a tombstone in a compacted topic and an erase in `user-actions`. */
+export interface NewRecord {
+  readonly topic: string;
+  readonly partition: number;
+  readonly timestampMs: number;
+  readonly key: Buffer | null;
+  readonly value: Buffer | null;
+  readonly headers?: Headers;
+}
+
+/** What a task has committed: the offset of the next input record, and a string of the task's own (JSON). */
+export interface Committed {
+  readonly offset: number;
+  readonly metadata: string;
+}
+
+export interface CommitRequest {
+  /** Written in order; any number of topics and partitions. */
+  readonly outputs: readonly NewRecord[];
+  /** The input offset to go on from. A task with several inputs commits each of them in the same step. */
+  readonly offsets: readonly { readonly input: TopicPartition; readonly offset: number }[];
+  /**
+   * The metadata stored with every one of `offsets`. It is given the end offset (exclusive) that each output partition
+   * has once `outputs` are in, keyed `topic-partition`, so that a reader can tell later whether something was lost.
+   */
+  readonly metadata: (outputEnds: ReadonlyMap<string, number>) => string;
+}
+
+/**
+ * The sole writer of one task, e.g. `freshet-user-actions-3`. Opening a second one with the same id fences the first:
+ * its later commits fail with FENCED and change nothing.
+ */
+export interface TaskWriter {
+  /** Reads what was committed, after fencing: no earlier owner can change it any more. */
+  committed(input: TopicPartition): Promise<Committed | undefined>;
+  /** Outputs and offsets become visible and durable together, or not at all. */
+  commit(request: CommitRequest): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface ReadLimits {
+  readonly maxRecords: number;
+  /** Keys and values together; at least one record is returned whatever its size. */
+  readonly maxBytes: number;
+}
+
+export interface Log {
+  /** Creates what is absent. Fails with PARTITIONS_CHANGED if a topic exists with another number of partitions. */
+  createTopics(topics: readonly TopicDeclaration[]): Promise<void>;
+  /** The topics that exist, with their number of partitions. */
+  topics(): Promise<ReadonlyMap<string, number>>;
+  /** First offset still readable. */
+  startOffset(at: TopicPartition): Promise<number>;
+  /** Offset after the last committed record. */
+  endOffset(at: TopicPartition): Promise<number>;
+  /**
+   * Committed records from `offset` on, in order; empty at the end. LOG_GAP and LOG_CORRUPT name the position;
+   * OFFSET_OUT_OF_RANGE if `offset` is before the start or after the end.
+   */
+  read(at: TopicPartition, offset: number, limits: ReadLimits): Promise<LogRecord[]>;
+  /** Appends outside any task (loaders, publishers): durable and visible together. Returns each record's offset. */
+  append(records: readonly NewRecord[]): Promise<number[]>;
+  openWriter(taskId: string): Promise<TaskWriter>;
+  close(): Promise<void>;
+}
+
+/** The key under which `CommitRequest.metadata` finds a partition's end. */
+export const partitionName = (at: TopicPartition): string => `${at.topic}-${at.partition}`;
