@@ -1,0 +1,34 @@
+/** Which actions of a window readers are shown. Nothing leaves the window for being hidden. */
+import type { Action } from './action.ts';
+import type { Layout } from './layout.ts';
+
+/**
+ * Positions to skip, newest first from 0, ascending: pairs of an undo and the newest earlier action it undoes that no
+ * other undo has taken, and actions older than the sequence's age. An undo without a partner in the window is shown.
+ */
+export function hiddenPositions(window: readonly Action[], layout: Layout, maxAgeMs: number | null): number[] {
+  const hidden = undonePairs(window, layout.undo);
+  const newest = window.at(-1);
+  if (maxAgeMs !== null && newest !== undefined) {
+    for (let at = 0; at < window.length && window[at]!.eventTimeMs < newest.eventTimeMs - maxAgeMs; at += 1) {
+      hidden.add(at);
+    }
+  }
+  return [...hidden].map((at) => window.length - 1 - at).sort((a, b) => a - b);
+}
+
+/** Indexes into the window, oldest first. */
+function undonePairs(window: readonly Action[], undo: ReadonlyMap<string, string>): Set<number> {
+  const hidden = new Set<number>();
+  window.forEach((action, at) => {
+    const undone = undo.get(action.actionType);
+    if (undone === undefined) return;
+    for (let earlier = at - 1; earlier >= 0; earlier -= 1) {
+      const candidate = window[earlier]!;
+      if (candidate.actionType !== undone || candidate.itemId !== action.itemId || hidden.has(earlier)) continue;
+      hidden.add(earlier).add(at);
+      return;
+    }
+  });
+  return hidden;
+}
