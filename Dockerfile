@@ -1,0 +1,26 @@
+# Freshet in one container: compiled sources, production dependencies, shipped models and data. No engine is needed to
+# try the steps: test/container.test.ts runs each RUN line of both stages as a plain command.
+
+FROM node:24.21.0-bookworm-slim AS build
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --no-audit --no-fund
+COPY . .
+RUN npm run build
+RUN npm prune --omit=dev --no-audit --no-fund
+
+FROM node:24.21.0-bookworm-slim
+ENV NODE_ENV=production FRESHET_DATA_DIR=/var/lib/freshet
+WORKDIR /app
+COPY --from=build /app/package.json ./
+COPY --from=build /app/node_modules ./node_modules
+COPY --from=build /app/bin ./bin
+COPY --from=build /app/dist ./dist
+COPY --from=build /app/topics/schemas ./topics/schemas
+COPY --from=build /app/models ./models
+COPY --from=build /app/data ./data
+RUN mkdir -p /var/lib/freshet && chown node:node /var/lib/freshet
+USER node
+VOLUME /var/lib/freshet
+ENTRYPOINT ["node", "/app/bin/freshet.js"]
+CMD ["run"]
