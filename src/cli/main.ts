@@ -1,0 +1,80 @@
+/**
+ * The CLI, a contract: results on stdout, logs on stderr; exit 0 done, 1 failed, 2 wrong use, 3 bad input data,
+ * 4 a state that needs a person, with the remedy.
+ */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { FreshetError, storageError } from '../base/errors.ts';
+import { createLogger } from '../base/logger.ts';
+import { packagePath } from '../base/package-root.ts';
+import { configCommand } from './config.ts';
+import { inspectCommand } from './inspect.ts';
+import { joinCommand } from './join.ts';
+import { loadCommand } from './load.ts';
+import { readCommand } from './read.ts';
+import { runCommand } from './run.ts';
+import { topicsCommand } from './topics.ts';
+import { vectorsCommand } from './vectors.ts';
+
+const EXAMPLES = [
+  '$ freshet load data/deskdrop/actions.csv.gz --format=deskdrop',
+  '$ freshet run --until-end',
+  '$ freshet read sequence-features --limit=1 --json',
+];
+
+const EXIT_CODES = '0 done, 1 failed, 2 wrong use, 3 bad input data, 4 a state that needs a person (with the remedy)';
+
+/** Runs one command; the result is the exit code of the process. */
+export async function main(argv: readonly string[]): Promise<number> {
+  // A reader that has seen enough (`| head`) is no failure.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === 'EPIPE' ? 0 : 1);
+  });
+  try {
+    await program().parseAsync(argv);
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    return report(error);
+  }
+}
+
+function program(): Command {
+  const { version } = JSON.parse(readFileSync(packagePath('package.json'), 'utf8')) as { version: string };
+  const root = new Command('freshet')
+    .description('Realtime sequence features for ranking: recent actions in, enriched features out, replayable.')
+    .version(version)
+    .showHelpAfterError('(see --help)')
+    .addHelpText('after', `\nExamples:\n  ${EXAMPLES.join('\n  ')}\n\nExit codes: ${EXIT_CODES}.`);
+  const commands = [
+    loadCommand(),
+    runCommand(),
+    readCommand(),
+    inspectCommand(),
+    joinCommand(),
+    vectorsCommand(),
+    topicsCommand(),
+    configCommand(),
+  ];
+  for (const each of commands) root.addCommand(each);
+  return throwing(root);
+}
+
+/** Commander's errors come back as exceptions, from every depth, so that wrong use is exit 2. */
+function throwing(command: Command): Command {
+  command.exitOverride();
+  for (const child of command.commands) throwing(child);
+  return command;
+}
+
+/** One line a person or a script can act on: code, position, what happened, what to do. */
+function report(error: unknown): number {
+  const known = error instanceof FreshetError ? error : storageError(error, 'writing the data folder');
+  if (known === undefined) {
+    createLogger('error').error({ code: 'INTERNAL', err: error }, 'unexpected error');
+    return 1;
+  }
+  if (process.stderr.isTTY) process.stderr.write(`${known.code}: ${known.message}\n  ${known.remedy}\n`);
+  else createLogger('error').error({ code: known.code, ...known.position, remedy: known.remedy }, known.message);
+  return known.exitCode;
+}

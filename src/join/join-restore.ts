@@ -1,0 +1,131 @@
+/**
+ * Brings the store of a join to what the log has committed. It is restored from the join's own output, which holds the
+ * newest pair of every user: the inputs would not do, since both are compacted, and what stood before a committed
+ * offset may be gone in favour of what stands behind it.
+ */
+import { FreshetError, type Position } from '../base/errors.ts';
+import type { Committed, Log, TaskWriter, TopicPartition } from '../log/log.ts';
+import { records } from '../log/newest.ts';
+import type { Codec } from '../serde/codec.ts';
+import { decodeJoinMetadata, type JoinMetadata } from './join-metadata.ts';
+import type { JoinPosition, JoinStore, SidesChange } from './join-store.ts';
+import type { RankingRecords, Side } from './ranking-record.ts';
+
+/** The partition of the three topics that a join reads and writes. */
+export interface JoinPartitions {
+  readonly features: TopicPartition;
+  readonly embeddings: TopicPartition;
+  readonly ranking: TopicPartition;
+}
+
+export interface JoinRestoreOptions {
+  readonly log: Log;
+  readonly writer: TaskWriter;
+  readonly codec: Pick<Codec, 'learn'>;
+  readonly records: RankingRecords;
+  readonly store: JoinStore;
+  readonly at: JoinPartitions;
+  readonly layoutHash: string;
+}
+
+export interface RestoredJoin {
+  /** C: what is committed, which the store then holds. */
+  readonly position: JoinPosition;
+  readonly counts: JoinMetadata['counts'];
+  /** Records of `ranking-features` read. */
+  readonly records: number;
+}
+
+/** Records of one batch into the store: bounds memory. */
+const CHUNK_RECORDS = 2_000;
+
+export async function restoreJoin(options: JoinRestoreOptions): Promise<RestoredJoin> {
+  const { log, writer, store, at } = options;
+  const [features, embeddings] = [await writer.committed(at.features), await writer.committed(at.embeddings)];
+  const end = await log.endOffset(at.ranking);
+  if (features === undefined || embeddings === undefined) return startEmpty(end, options);
+
+  const metadata = decodeJoinMetadata(features.metadata, at.features);
+  const { rankingEnd, counts } = metadata;
+  await check(metadata, end, features, embeddings, options);
+  const position = { featuresOffset: features.offset, embeddingsOffset: embeddings.offset, rankingEnd };
+  const held = store.position();
+  if (held !== undefined && isSame(held, position)) return { position, counts, records: 0 };
+  const behind = held !== undefined && isBehind(held, position);
+  if (!behind && !store.isEmpty()) await store.wipe();
+  const start = behind ? held.rankingEnd : await log.startOffset(at.ranking);
+  const read = await readTail(start, position, options);
+  await store.commit([], position);
+  return { position, counts, records: read };
+}
+
+/** Nothing was ever committed: nothing may have been written either. */
+async function startEmpty(end: number, { log, store, at }: JoinRestoreOptions): Promise<RestoredJoin> {
+  if (end > (await log.startOffset(at.ranking))) {
+    throw new FreshetError('FEATURES_ORPHANED', 'the topic is not empty', { position: at.ranking });
+  }
+  if (!store.isEmpty()) await store.wipe();
+  const position = {
+    featuresOffset: await log.startOffset(at.features),
+    embeddingsOffset: await log.startOffset(at.embeddings),
+    rankingEnd: end,
+  };
+  return { position, counts: {}, records: 0 };
+}
+
+async function check(
+  { layout, rankingEnd }: JoinMetadata,
+  end: number,
+  features: Committed,
+  embeddings: Committed,
+  { log, at, layoutHash }: JoinRestoreOptions,
+): Promise<void> {
+  if (layout !== layoutHash) {
+    const detail = `layout ${layout} was joined, ${layoutHash} is configured`;
+    throw new FreshetError('LAYOUT_CHANGED', detail, { position: at.ranking });
+  }
+  if (end < rankingEnd) {
+    const detail = `it ends at ${end}, committed was ${rankingEnd}`;
+    throw new FreshetError('FEATURES_TRUNCATED', detail, { position: at.ranking });
+  }
+  for (const [input, { offset }] of [[at.features, features] as const, [at.embeddings, embeddings] as const]) {
+    const [first, last] = [await log.startOffset(input), await log.endOffset(input)];
+    if (offset >= first && offset <= last) continue;
+    const position: Position = { ...input, offset };
+    throw new FreshetError('OFFSET_OUT_OF_RANGE', `the input holds offsets ${first} to ${last}`, { position });
+  }
+}
+
+async function readTail(start: number, position: JoinPosition, options: JoinRestoreOptions): Promise<number> {
+  const { log, codec, store, at } = options;
+  // Of several records of a user in one chunk the last is the newest.
+  const changes = new Map<string, SidesChange>();
+  let read = 0;
+  for await (const record of records(log, at.ranking, start, position.rankingEnd)) {
+    const userId = record.key!.toString();
+    await codec.learn([record]);
+    const sides = record.value === null ? null : options.records.sides(record);
+    assertBelow(sides?.realtime, position.featuresOffset, at.features);
+    assertBelow(sides?.longTerm, position.embeddingsOffset, at.embeddings);
+    changes.set(userId, { userId, sides });
+    read += 1;
+    if (changes.size < CHUNK_RECORDS) continue;
+    // Without a position until all is read: a restore that is cut short starts again.
+    await store.commit(changes.values(), null);
+    changes.clear();
+  }
+  await store.commit(changes.values(), null);
+  return read;
+}
+
+function assertBelow(side: Side | null | undefined, committedOffset: number, input: TopicPartition): void {
+  if (side === null || side === undefined || side.offset < committedOffset) return;
+  const detail = `a joined record is not below the committed offset ${committedOffset}`;
+  throw new FreshetError('INPUT_RECREATED', detail, { position: { ...input, offset: side.offset } });
+}
+
+const isSame = (held: JoinPosition, committed: JoinPosition): boolean =>
+  held.featuresOffset === committed.featuresOffset && held.embeddingsOffset === committed.embeddingsOffset;
+
+const isBehind = (held: JoinPosition, committed: JoinPosition): boolean =>
+  held.featuresOffset <= committed.featuresOffset && held.embeddingsOffset <= committed.embeddingsOffset;

@@ -1,0 +1,109 @@
+/** The newest sides of one partition's users in LevelDB: a cache of `ranking-features`, and how far it has come. */
+import { createHash } from 'node:crypto';
+import type { Logger } from 'pino';
+import { KeyedStore } from '../../state/store.ts';
+import { shippedSchema } from '../../topics/index.ts';
+import type { Side, Sides } from './ranking-record.ts';
+
+/** L: the input offsets up to which the store holds all users, and the end of `ranking-features` at that commit. */
+export interface JoinPosition {
+  readonly featuresOffset: number;
+  readonly embeddingsOffset: number;
+  readonly rankingEnd: number;
+}
+
+export interface SidesChange {
+  readonly userId: string;
+  /** Null removes the user. */
+  readonly sides: Sides | null;
+}
+
+/** Offset (f64, -1: no such side), timestamp (f64) and length (u32) of each side; then the bytes of both. */
+const SIDE_BYTES = 20;
+const ABSENT = -1;
+/** Part of the layout hash: a change of the bytes makes the store anew. */
+const FORMAT = 1;
+
+export class JoinStore {
+  private readonly store: KeyedStore<JoinPosition | { restoring: true }>;
+
+  private constructor(store: KeyedStore<JoinPosition | { restoring: true }>) {
+    this.store = store;
+  }
+
+  static async open(folder: string, stateLayoutHash: string, logger: Logger): Promise<JoinStore> {
+    const layoutHash = storeHash(stateLayoutHash);
+    const { store } = await KeyedStore.open<JoinPosition | { restoring: true }>(folder, { layoutHash, logger });
+    return new JoinStore(store);
+  }
+
+  /** Undefined: the store is empty, or was left in the middle of a restore. */
+  position(): JoinPosition | undefined {
+    const position = this.store.position();
+    return position === undefined || 'restoring' in position ? undefined : position;
+  }
+
+  isEmpty(): boolean {
+    return this.store.position() === undefined;
+  }
+
+  async getMany(userIds: readonly string[]): Promise<(Sides | undefined)[]> {
+    const values = await this.store.getMany(userIds.map((userId) => Buffer.from(userId)));
+    return values.map((value) => (value === undefined ? undefined : decode(value)));
+  }
+
+  /** One batch: all or nothing. A null position marks a restore that has not come to its end. */
+  async commit(changes: Iterable<SidesChange>, position: JoinPosition | null): Promise<void> {
+    const puts: [Buffer, Buffer][] = [];
+    const deletes: Buffer[] = [];
+    for (const { userId, sides } of changes) {
+      const key = Buffer.from(userId);
+      if (sides === null) deletes.push(key);
+      else puts.push([key, encode(sides)]);
+    }
+    await this.store.commit({ puts, deletes, position: position ?? { restoring: true } });
+  }
+
+  wipe(): Promise<void> {
+    return this.store.wipe();
+  }
+
+  close(): Promise<void> {
+    return this.store.close();
+  }
+}
+
+/** The sides are kept as they stand in the record, so another schema is another store. */
+const storeHash = (stateLayoutHash: string): string =>
+  createHash('sha256')
+    .update(JSON.stringify([FORMAT, stateLayoutHash, shippedSchema('ranking-features-value')]))
+    .digest('hex')
+    .slice(0, 16);
+
+function encode({ realtime, longTerm }: Sides): Buffer {
+  const bytes = Buffer.allocUnsafe(2 * SIDE_BYTES + (realtime?.bytes.length ?? 0) + (longTerm?.bytes.length ?? 0));
+  let at = 2 * SIDE_BYTES;
+  for (const [index, side] of [realtime, longTerm].entries()) {
+    const head = index * SIDE_BYTES;
+    bytes.writeDoubleLE(side?.offset ?? ABSENT, head);
+    bytes.writeDoubleLE(side?.timestampMs ?? 0, head + 8);
+    bytes.writeUInt32LE(side?.bytes.length ?? 0, head + 16);
+    at += side?.bytes.copy(bytes, at) ?? 0;
+  }
+  return bytes;
+}
+
+function decode(value: Buffer): Sides {
+  const longTermStart = 2 * SIDE_BYTES + value.readUInt32LE(16);
+  return {
+    realtime: decodeSide(value, 0, 2 * SIDE_BYTES),
+    longTerm: decodeSide(value, SIDE_BYTES, longTermStart),
+  };
+}
+
+function decodeSide(value: Buffer, head: number, start: number): Side | null {
+  const offset = value.readDoubleLE(head);
+  if (offset === ABSENT) return null;
+  const bytes = value.subarray(start, start + value.readUInt32LE(head + 16));
+  return { offset, timestampMs: value.readDoubleLE(head + 8), bytes };
+}

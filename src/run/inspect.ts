@@ -1,0 +1,128 @@
+/** Reads for people: one user's state as ranking sees it, and hashes that tell two deployments apart. */
+import { createHash, type Hash } from 'node:crypto';
+import { FreshetError } from '../base/errors.ts';
+import { partitionOf } from '../base/murmur2.ts';
+import { userHash } from '../base/user-hash.ts';
+import { newestRecord, records } from '../log/newest.ts';
+import { fromColumns } from '../../state/columns.ts';
+import { layoutOf } from '../../state/layout.ts';
+import { FeatureTask } from '../task/feature-task.ts';
+import type { SequenceFeaturesRecord } from '../../topics/records.ts';
+import type { Deployment } from './deployment.ts';
+
+export interface InspectedAction {
+  readonly itemId: string;
+  readonly actionType: string;
+  readonly eventTimeMs: number;
+  readonly surface: string;
+  /** What `describe` masks: undone pairs and what is too old. */
+  readonly hidden: boolean;
+}
+
+export interface InspectedUser {
+  readonly userId: string;
+  readonly version: number;
+  readonly sequences: Readonly<
+    Record<
+      string,
+      {
+        /** Newest first: the K newest that the state holds. */
+        readonly window: readonly InspectedAction[];
+        readonly sealed: number;
+        readonly leftEdge: { eventTimeMs: number; itemId: string; actionType: string } | null;
+      }
+    >
+  >;
+  readonly intent: Readonly<Record<string, readonly number[]>>;
+  readonly scorerHash: string;
+  readonly lastOffset: { readonly partition: number; readonly offset: number };
+}
+
+/** The user's newest features record holds its state whole; UNKNOWN_USER if there is none. */
+export async function inspectUser({ log, codec, config }: Deployment, userId: string): Promise<InspectedUser> {
+  const key = Buffer.from(userId);
+  const partition = partitionOf(key, config.partitions);
+  const record = await newestRecord(log, { topic: 'sequence-features', partition }, key);
+  if (record === undefined || record.value === null) {
+    throw new FreshetError('UNKNOWN_USER', 'no features', { position: { partition, userHash: userHash(userId) } });
+  }
+  await codec.learn([record]);
+  const features = codec.decode<SequenceFeaturesRecord>('sequence-features-value', record.value, record.headers);
+  const { sequences: layouts } = layoutOf(config);
+  const sequences = features.sequences.map((sequence, index) => {
+    const hidden = new Set(features.views[index]!.hiddenPositions);
+    const window = fromColumns(sequence)
+      .reverse()
+      .slice(0, layouts[index]!.windowSize)
+      .map(({ itemId, actionType, eventTimeMs, surface }, at) => ({
+        itemId,
+        actionType,
+        eventTimeMs,
+        surface,
+        hidden: hidden.has(at),
+      }));
+    return [sequence.name, { window, sealed: sequence.sealed, leftEdge: sequence.leftEdge }] as const;
+  });
+  return {
+    userId,
+    version: features.version,
+    sequences: Object.fromEntries(sequences),
+    intent: Object.fromEntries(features.intent.map(({ outcome, vector }) => [outcome, vector])),
+    scorerHash: features.scorerHash,
+    lastOffset: { partition: features.partition, offset: features.version },
+  };
+}
+
+export interface DeploymentHash {
+  readonly users: number;
+  /** SHA-256, hex, over the restorable state of every user, caches apart. */
+  readonly stateHash: string;
+  /** SHA-256, hex, over the Avro body of the newest features record of every user. */
+  readonly featuresHash: string;
+}
+
+/** Restores the stores as `run` would, then hashes partition by partition, users in order of their id's bytes. */
+export async function hashDeployment(deployment: Deployment): Promise<DeploymentHash> {
+  const scorer = await deployment.loadScorer();
+  const states = createHash('sha256');
+  const features = createHash('sha256');
+  let users = 0;
+  for (let partition = 0; partition < deployment.config.partitions; partition += 1) {
+    const task = new FeatureTask({
+      ...deployment,
+      scorer,
+      partition,
+      storeFolder: deployment.storeFolder('user-actions', partition),
+    });
+    await task.start();
+    for await (const { userId, stateBody } of task.states()) {
+      update(states, userId, stateBody);
+      users += 1;
+    }
+    await task.close();
+    await hashFeatures(deployment, partition, features);
+  }
+  return { users, stateHash: states.digest('hex'), featuresHash: features.digest('hex') };
+}
+
+async function hashFeatures({ log, codec }: Deployment, partition: number, hash: Hash): Promise<void> {
+  const at = { topic: 'sequence-features', partition };
+  // One digest a user, not one record: a user's older records are many times what is kept here.
+  const newest = new Map<string, Buffer>();
+  for await (const { key, value, headers } of records(log, at, await log.startOffset(at), await log.endOffset(at))) {
+    const user = key!.toString();
+    if (value === null) newest.delete(user);
+    else newest.set(user, createHash('sha256').update(codec.body(value, headers)).digest());
+  }
+  const ids = [...newest.keys()].map((id) => Buffer.from(id)).sort((a, b) => Buffer.compare(a, b));
+  for (const id of ids) update(hash, id.toString(), newest.get(id.toString())!);
+}
+
+/** Lengths stand before the bytes, so that no two different lists of users hash alike. */
+function update(hash: Hash, userId: string, bytes: Buffer): void {
+  const id = Buffer.from(userId);
+  const lengths = Buffer.alloc(8);
+  lengths.writeUInt32BE(id.length, 0);
+  lengths.writeUInt32BE(bytes.length, 4);
+  hash.update(lengths).update(id).update(bytes);
+}

@@ -1,0 +1,33 @@
+/**
+ * What a task commits beside its input offset. It says where the outputs ended, so that a later start knows what to
+ * restore and notices what was cut; which item vectors are in force; and how many records had which outcome.
+ */
+import { z } from 'zod';
+import { FreshetError, type Position } from '../base/errors.ts';
+
+const count = z.number().int().nonnegative();
+
+const schema = z.object({
+  /** End offsets (exclusive) of the task's partitions of the output topics. */
+  featuresEnd: count,
+  historyEnd: count,
+  rejectedEnd: count,
+  /** The activation in force at the offset; null before any. */
+  activation: z.object({ version: z.string(), rowCount: count, contentHash: z.string(), space: z.string() }).nullable(),
+  /** Hash of the state layout the task writes. */
+  layout: z.string(),
+  /** Input records since the beginning, by outcome. */
+  counts: z.record(z.string(), count),
+});
+
+export type CommitMetadata = Readonly<z.infer<typeof schema>>;
+
+export const encodeMetadata = (metadata: CommitMetadata): string => JSON.stringify(metadata);
+
+export function decodeMetadata(text: string, position: Position): CommitMetadata {
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new FreshetError('LOG_FORMAT', 'the committed metadata cannot be read', { position, cause });
+  }
+}
