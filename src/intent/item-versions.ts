@@ -9,12 +9,13 @@ import type { Log } from '../log/log.ts';
 import type { ItemManifest } from '../../topics/records.ts';
 import { isScale, type ItemTable, type ItemVector } from './item-table.ts';
 import { LineageCache, type HeldVersion, type VersionContent } from './lineage-cache.ts';
+import { VectorSlab } from './vector-slab.ts';
 import { VersionIndex, type Reader, type VersionEntry } from './version-index.ts';
 
 export interface ItemVersionsOptions {
   readonly log: Log;
   readonly codec: Reader;
-  /** Rows kept in memory, of all versions together; the chain asked for last is kept whatever its size. */
+  /** Rows kept in memory, of all versions together, about 0.4 KB each; the chain asked for last is kept in any case. */
   readonly maxRows?: number;
 }
 
@@ -24,7 +25,7 @@ interface Link {
   readonly manifest: ItemManifest;
 }
 
-const ROWS_MAX = 500_000;
+const ROWS_MAX = 250_000;
 const CHAIN_MAX = 10_000;
 const REASONS_MAX = 256;
 
@@ -152,6 +153,7 @@ export class ItemVersions {
     manifest: ItemManifest,
   ): Promise<Map<string, ItemVector | undefined>> {
     const changes = new Map<string, ItemVector | undefined>();
+    const slab = new VectorSlab();
     for await (const row of this.#index.rows(version, entry)) {
       const { value, offset } = row.record;
       if (value === null) {
@@ -167,7 +169,7 @@ export class ItemVersions {
       const { vector, scale } = decoded;
       const fits = vector === null || (vector.length === manifest.dimension && isScale(scale));
       if (!fits) throw new Incomplete(`${version}: the row at offset ${offset} is no vector of ${manifest.dimension}`);
-      changes.set(row.itemId, vector === null ? undefined : { values: new Int8Array(vector), scale });
+      changes.set(row.itemId, vector === null ? undefined : { values: slab.copy(vector), scale });
     }
     return changes;
   }
