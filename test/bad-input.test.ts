@@ -9,7 +9,12 @@ import { partitionOf } from '../src/base/murmur2.ts';
 import { Deployment } from '../src/run/deployment.ts';
 import { Worker } from '../src/run/worker.ts';
 import { CONTROL_HEADER, CONTROL_SUBJECT, type Subject } from '../topics/index.ts';
-import type { ControlRecord, RejectedActionRecord, SequenceFeaturesRecord } from '../topics/records.ts';
+import type {
+  ControlRecord,
+  RejectedActionRecord,
+  SequenceFeaturesRecord,
+  UserActionRecord,
+} from '../topics/records.ts';
 import { fakeScorer } from './support/fake-scorer.ts';
 import { activation, ACTIVATE_TEST_VERSION, publishTestVersion } from './support/item-version.ts';
 import { actionRecord, Stream, type RawRecord, type TestAction } from './support/stream.ts';
@@ -187,8 +192,8 @@ const BAD_INPUT: readonly BadInput[] = [
 
 /** The value's event time, as a long of ten bytes. */
 function inNanoseconds(value: Buffer): Buffer {
-  const eventTime = codec.type('user-actions-value').decode(value, 5).value.eventTimeMs as number;
-  const encoded = zigzag(BigInt(eventTime));
+  const { eventTimeMs } = codec.decode<UserActionRecord>('user-actions-value', value);
+  const encoded = zigzag(BigInt(eventTimeMs));
   const at = value.indexOf(encoded);
   return Buffer.concat([
     value.subarray(0, at),

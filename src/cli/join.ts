@@ -22,7 +22,7 @@ export function joinCommand(): Command {
           itemVersions,
           partitions: config.partitions,
           weights: await readJoinWeights(),
-          newestActivation: await newestActivation(log, codec),
+          activation: await newestActivation(log, codec),
         });
         const { hasRealtime, hasLongTerm } = features;
         const result = { userId: options.user, hasRealtime, hasLongTerm, ...ranked };

@@ -8,7 +8,11 @@ import { userHash } from '../base/user-hash.ts';
 import type { ItemVector } from '../intent/item-table.ts';
 import { newestRecord } from '../log/newest.ts';
 import type { RankingFeaturesRecord } from '../../topics/records.ts';
-import { itemsInForce, type ItemsInForce, type ItemsInForceOptions } from './items-in-force.ts';
+import type { ItemVersions } from '../intent/item-versions.ts';
+import type { VersionContent } from '../intent/lineage-cache.ts';
+import type { Log } from '../log/log.ts';
+import type { Codec } from '../serde/codec.ts';
+import { itemsInForce, type ItemsInForce } from './items-in-force.ts';
 import type { JoinWeights } from './join-weights.ts';
 
 export interface ItemScore {
@@ -32,7 +36,12 @@ export interface RankedItems {
   readonly items: readonly ItemScore[];
 }
 
-export interface RequestJoinOptions extends ItemsInForceOptions {
+export interface RequestJoinOptions {
+  readonly log: Log;
+  readonly codec: Codec;
+  readonly itemVersions: Pick<ItemVersions, 'table' | 'reason'>;
+  /** The item vectors in force; null before any activation. */
+  readonly activation: VersionContent | null;
   /** Partitions of `ranking-features`. */
   readonly partitions: number;
   readonly weights: JoinWeights;
@@ -48,7 +57,8 @@ export async function requestJoin(
   options: RequestJoinOptions,
 ): Promise<RankedItems & { readonly features: RankingFeaturesRecord }> {
   const features = await readRankingFeatures(userId, options);
-  return { features, ...rankItems(features, itemIds, await itemsInForce(features, options), options.weights) };
+  const items = await itemsInForce(options.activation, options.itemVersions);
+  return { features, ...rankItems(features, itemIds, items, options.weights) };
 }
 
 /** The newest record of a user, read from the end of its partition. Fails with UNKNOWN_USER. */
