@@ -64,13 +64,9 @@ export async function* chunksOf(db: LevelStore, kind?: number): AsyncGenerator<[
   const range = kind === undefined ? {} : { gte: Buffer.from([kind]), lt: Buffer.from([kind + 1]) };
   const iterator = db.iterator({ ...range, highWaterMarkBytes: CHUNK_BYTES });
   try {
-    let next = iterator.nextv(CHUNK_ENTRIES);
     for (;;) {
-      const chunk = await next;
+      const chunk = await iterator.nextv(CHUNK_ENTRIES);
       if (chunk.length === 0) return;
-      // Read ahead in LevelDB's thread; an error is met when its turn comes, and by nobody if the consumer has left.
-      next = iterator.nextv(CHUNK_ENTRIES);
-      next.catch(() => undefined);
       yield chunk;
     }
   } finally {

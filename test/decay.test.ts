@@ -2,9 +2,11 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Counters } from '../state/counters.ts';
 import { decay } from '../state/decay.ts';
-import { action, ACTION_TYPES, arbitraryAction, DAY_MS, HOUR_MS, propertySeed } from './support/actions.ts';
+import { action, ACTION_TYPES, arbitraryAction, DAY_MS, HOUR_MS } from './support/actions.ts';
+import { FC_OPTIONS } from './support/seed.ts';
 
-const OPTIONS = { seed: propertySeed('decay'), numRuns: 20_000 };
+/** Failures are shrunk. */
+const OPTIONS = { ...FC_OPTIONS, endOnFailure: false, numRuns: 20_000 };
 const halfLife = fc.oneof(fc.integer({ min: 1, max: 1000 }), fc.integer({ min: HOUR_MS, max: 3650 * DAY_MS }));
 const EMPTY = { counterTypes: [], counters: [], atMs: null };
 

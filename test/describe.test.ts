@@ -9,15 +9,16 @@ import {
   arbitraryAction,
   DAY_MS,
   HOUR_MS,
-  propertySeed,
   records,
   replay,
   SCORE,
   sequenceOptions,
   testLayout,
 } from './support/actions.ts';
+import { FC_OPTIONS } from './support/seed.ts';
 
-const OPTIONS = { seed: propertySeed('describe'), numRuns: 1000 };
+/** Failures are shrunk. */
+const OPTIONS = { ...FC_OPTIONS, endOnFailure: false };
 const wide = testLayout({ windowSize: 100, sealSize: 32 });
 
 const described = (actions: readonly Action[], layout: Layout = wide) =>

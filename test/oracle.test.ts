@@ -13,9 +13,9 @@ import {
   type OracleOptions,
   type OracleRecord,
 } from './oracle.ts';
-import { arbitraryAction, DAY_MS, FUTURE_MS, HOUR_MS, propertySeed, replay, SCORE } from './support/actions.ts';
+import { arbitraryAction, DAY_MS, FUTURE_MS, HOUR_MS, replay, SCORE } from './support/actions.ts';
+import { FC_OPTIONS } from './support/seed.ts';
 
-const SEED = propertySeed('oracle');
 const DESKDROP = readDeskdrop(packagePath('data', 'deskdrop', 'actions.csv.gz'));
 const SHIPPED: OracleOptions = {
   windowSize: 100,
@@ -38,7 +38,7 @@ test.each([
   ['the default window', SHIPPED],
   ['a small window with an age', { ...SHIPPED, windowSize: 12, sealSize: 5, maxAgeMs: 7 * DAY_MS }],
 ])('every user of a disturbed log, %s', (_name, options) => {
-  const random = randomOf(SEED);
+  const random = randomOf(FC_OPTIONS.seed);
   const users = new Map([...DESKDROP].map(([userId, records]) => [userId, disturb(records, random)]));
   const totals = agreeOnAll(users, options);
   console.info(`oracle: disturbed, K = ${options.windowSize}: ${JSON.stringify(totals)}`);
@@ -63,7 +63,7 @@ test('random users', () => {
     fc.property(user, options, (records, each) => {
       agree(records, each);
     }),
-    { seed: SEED, numRuns: 1000 },
+    { ...FC_OPTIONS, endOnFailure: false },
   );
 });
 

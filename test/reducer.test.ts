@@ -274,10 +274,16 @@ describe('several sequences', () => {
     ]);
   });
 
-  test('a record counts once, as the best that any sequence made of it', () => {
+  test.each([
+    ['the best one last', many],
+    ['the best one first', { ...many, sequences: many.sequences.toReversed(), scored: 1 }],
+  ])('a record counts once, as the best that any sequence made of it: %s', (_name, layout) => {
     const first = [action(1, 'a', 'like'), action(2, 'b'), action(3, 'c')];
-    const { state, outcomes, folds } = replay(records([...first, action(0, 'd', 'like'), first[0]!, first[1]!]), many);
-    // d and a are late in the first sequence; the second takes d and holds a; b is late where it is taken.
+    const { state, outcomes, folds } = replay(
+      records([...first, action(0, 'd', 'like'), first[0]!, first[1]!]),
+      layout,
+    );
+    // d and a are late in engagement; likes takes d and holds a; b is late where it is taken.
     expect(outcomes.slice(3)).toEqual(['accepted', 'duplicate', 'late']);
     expect(folds.slice(3)).toEqual(['none', 'none', 'none']);
     expect(state!.envelope).toMatchObject({ accepted: 4, duplicate: 1, late: 1 });

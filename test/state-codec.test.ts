@@ -20,14 +20,15 @@ import {
   DAY_MS,
   descriptionType,
   featuresType,
-  propertySeed,
   records,
   replay,
   SCORE,
   testLayout,
 } from './support/actions.ts';
+import { FC_OPTIONS } from './support/seed.ts';
 
-const OPTIONS = { seed: propertySeed('state-codec'), numRuns: 1000 };
+/** Failures are shrunk. */
+const OPTIONS = { ...FC_OPTIONS, endOnFailure: false };
 const arbitraryUser = arbitraryState(fc.oneof(arbitraryLayout, arbitraryManyLayout));
 const layout = testLayout();
 const codec = new StateCodec(layout);

@@ -1,5 +1,4 @@
 /** Builders and fast-check arbitraries for the tests of state/: layouts small enough that everything happens often. */
-import { randomInt } from 'node:crypto';
 import avsc from 'avsc';
 import fc from 'fast-check';
 import { compareKeys, type Action } from '../../state/action.ts';
@@ -14,13 +13,6 @@ export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
 export const FUTURE_MS = 300_000;
 export const OWNER: Owner = { userId: 'user-1', partition: 3 };
-
-/** The seed of a test file's properties: FC_SEED, or a new one. Printed, so that a failure can be repeated. */
-export function propertySeed(file: string): number {
-  const seed = process.env['FC_SEED'] === undefined ? randomInt(2 ** 31) : Number(process.env['FC_SEED']);
-  console.info(`${file}: seed ${seed} (FC_SEED=${seed} repeats it)`);
-  return seed;
-}
 
 type SequenceOptions = LayoutOptions['sequences'][number];
 
