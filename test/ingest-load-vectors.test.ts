@@ -261,13 +261,14 @@ describe('loading user vectors', () => {
       code: 'VECTOR_INVALID',
       detail: expect.stringContaining('--as-of') as string,
     });
-    await loadUsers(file, { asOfMs: 9 });
+    await expect(loadUsers(file, { asOf: 'today' })).rejects.toMatchObject({ code: 'USAGE' });
+    await loadUsers(file, { asOf: '2016-11-30T00:00:00Z' });
     const times = (await readAll(bench.log, 'user-embeddings')).map(({ key, timestampMs }) => [
       key!.toString(),
       timestampMs,
     ]);
     expect(times.sort()).toEqual([
-      ['u', 9],
+      ['u', Date.UTC(2016, 10, 30)],
       ['w', Date.UTC(2016, 11, 1)],
     ]);
   });
@@ -279,7 +280,7 @@ describe('loading user vectors', () => {
     ['no user', '{"vector":[1]}\n', 1],
     ['no time', '{"userId":"u","vector":[1],"asOf":"now"}\n', 1],
   ])('refuses %s', async (_, text, line) => {
-    const loading = loadUsers(await write('u.ndjson', text), { asOfMs: 1 });
+    const loading = loadUsers(await write('u.ndjson', text), { asOf: 1 });
     await expect(loading).rejects.toMatchObject({
       code: 'VECTOR_INVALID',
       detail: expect.stringContaining(`line ${line}:`) as string,

@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import { Option, type Command } from 'commander';
+import { FreshetError } from '../base/errors.ts';
 import { loadActions } from '../ingest/load-actions.ts';
 import { DailyVectors } from '../vectors/daily.ts';
 import { readRecipes } from '../vectors/recipes.ts';
@@ -47,6 +48,9 @@ export function loadCommand(): Command {
     .option('--daily-vectors', 'At each midnight of the log, build item and user vectors from what came before it.')
     .option('--json', 'Print the result as one line of JSON.')
     .action(async (file: string, flags: LoadFlags) => {
+      if (flags.dailyVectors === true && (flags.skipRows ?? 0) > 0) {
+        throw new FreshetError('USAGE', '--daily-vectors needs the log from its beginning, without --skip-rows');
+      }
       const context = contextOf(flags);
       await withDeployment(context, async ({ log, codec, config, logger }) => {
         const line = new ProgressLine(logger, 'LOAD_PROGRESS');

@@ -8,6 +8,7 @@ import { FreshetError, storageError } from '../base/errors.ts';
 import { createLogger } from '../base/logger.ts';
 import { packagePath } from '../base/package-root.ts';
 import { configCommand } from './config.ts';
+import { demoCommand } from './demo.ts';
 import { inspectCommand } from './inspect.ts';
 import { joinCommand } from './join.ts';
 import { loadCommand } from './load.ts';
@@ -17,6 +18,7 @@ import { topicsCommand } from './topics.ts';
 import { vectorsCommand } from './vectors.ts';
 
 const EXAMPLES = [
+  '$ freshet demo                                            the product on a real log, in two minutes',
   '$ freshet load data/deskdrop/actions.csv.gz --format=deskdrop',
   '$ freshet run --until-end',
   '$ freshet read sequence-features --limit=1 --json',
@@ -47,6 +49,7 @@ function program(): Command {
     .showHelpAfterError('(see --help)')
     .addHelpText('after', `\nExamples:\n  ${EXAMPLES.join('\n  ')}\n\nExit codes: ${EXIT_CODES}.`);
   const commands = [
+    demoCommand(),
     loadCommand(),
     runCommand(),
     readCommand(),

@@ -13,8 +13,8 @@ import { readVector } from './vector-value.ts';
 const TOPIC = 'user-embeddings';
 
 export interface LoadUserVectorsOptions extends LoadVectorsOptions {
-  /** The vectors use only actions before this time, milliseconds since the epoch; for rows without `asOf`. */
-  readonly asOfMs?: number;
+  /** The vectors use only actions before this time, ISO-8601 or milliseconds since the epoch; for rows without `asOf`. */
+  readonly asOf?: string | number;
   /** Field to column, where they differ. */
   readonly map?: Readonly<Partial<Record<'userId' | 'vector' | 'asOf', string>>>;
 }
@@ -33,6 +33,10 @@ export interface LoadUserVectorsResult {
 export async function loadUserVectors(options: LoadUserVectorsOptions): Promise<LoadUserVectorsResult> {
   const { log, codec, version, space, map } = options;
   checkVersionName(version);
+  const defaultMs = options.asOf === undefined ? undefined : parseTimeMs(options.asOf, 'ms');
+  if (options.asOf !== undefined && defaultMs === undefined) {
+    throw new FreshetError('USAGE', `--as-of=${options.asOf} is no time between 1970 and 9999`);
+  }
   const partitions = (await log.topics()).get(TOPIC);
   if (partitions === undefined) throw new FreshetError('UNKNOWN_TOPIC', TOPIC);
   const columns: Column[] = [
@@ -51,7 +55,7 @@ export async function loadUserVectors(options: LoadUserVectorsOptions): Promise<
     if (vector.length !== dimension) {
       throw invalid(row.line, `the vector has ${vector.length} components, those before it ${dimension}`);
     }
-    const asOfMs = readAsOf(row, options.asOfMs);
+    const asOfMs = readAsOf(row, defaultMs);
     const record: UserEmbeddingRecord = { userId, version, asOfMs, space, vector };
     const key = Buffer.from(userId);
     const value = codec.encode('user-embeddings-value', record);
