@@ -6,6 +6,7 @@ import { packagePath } from '../src/base/package-root.ts';
 import { OnnxScorer } from '../src/intent/onnx-scorer.ts';
 import type { Scorer } from '../src/intent/scorer.ts';
 import { LogReplay, type Trial } from '../src/quality/log-replay.ts';
+import { MidnightVectors } from '../src/quality/midnight-vectors.ts';
 import { rankOf } from '../src/quality/metrics.ts';
 import { ARMS, RANKER_FEATURES, Rankers, type Arm } from '../src/quality/rankers.ts';
 import { scoreRequests } from '../src/quality/ranking-request.ts';
@@ -112,7 +113,7 @@ describe('a folder of rankers that does not agree with its card', () => {
 it('a replay of the shipped log reaches the fixture’s features within 1e-4, and its ranks', async () => {
   const requests = new Map(PARITY.requests.map((request) => [keyOf(request), request]));
   const found: { trial: Trial; expected: ParityRequest }[] = [];
-  const replay = new LogReplay({ layout: LAYOUT, recipes, fromMs: rankers.trainedToMs });
+  const replay = new LogReplay({ layout: LAYOUT, vectors: new MidnightVectors(recipes), fromMs: rankers.trainedToMs });
   for (const [timeMs, tied] of Map.groupBy(log, ({ eventTimeMs }) => eventTimeMs)) {
     for (const trial of replay.take(tied)) {
       const target = trial.candidates[trial.target];

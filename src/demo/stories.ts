@@ -50,7 +50,7 @@ export function shift({ withoutRealtime, withRealtime }: Story): number {
 export async function tell(userId: string, deployment: Deployment, time: StoryTime): Promise<Story | undefined> {
   const features = await newest<SequenceFeaturesRecord>('sequence-features', userId, deployment);
   const ranking = await newest<RankingFeaturesRecord>('ranking-features', userId, deployment);
-  if (features === undefined || ranking?.longTerm == null) return undefined;
+  if (features === undefined || ranking === undefined || ranking.longTerm === null) return undefined;
   const state = new StateCodec(time.layout).fromRecord(features);
   const options = { ...time, state, longTerm: Float32Array.from(ranking.longTerm.vector), top: TOP };
   const before = await rankForUser(options);

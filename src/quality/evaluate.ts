@@ -3,15 +3,19 @@
  * arm ranks what could have been shown. Nothing is learned here; the arms were trained before the cut.
  */
 import { FreshetError } from '../base/errors.ts';
+import type { Recipes } from '../vectors/recipes.ts';
 import type { UserActionRecord } from '../../topics/records.ts';
 import { clusteredInterval, type Interval } from './bootstrap.ts';
 import { LogReplay, type LogReplayOptions, type Trial } from './log-replay.ts';
+import { MidnightVectors } from './midnight-vectors.ts';
 import { mean, METRICS, rankOf, VALUE, type Metric } from './metrics.ts';
 import { ARMS, type Arm, type Rankers } from './rankers.ts';
 import { scoreRequests, type RankingModels } from './ranking-request.ts';
 
-export interface EvaluateOptions extends RankingModels, Omit<LogReplayOptions, 'fromMs'> {
+export interface EvaluateOptions extends RankingModels, Pick<LogReplayOptions, 'layout'> {
   readonly rankers: Pick<Rankers, 'score' | 'trainedToMs'>;
+  /** How item and user vectors are made of the log, a version a midnight. */
+  readonly recipes: Recipes;
   /** Every action of the log, rejected ones too, in order of event time; within one moment in any order. */
   readonly actions: Iterable<UserActionRecord> | AsyncIterable<UserActionRecord>;
   /** Requests from this time on are measured, milliseconds since the epoch. Default: where the rankers' training ends. */
@@ -70,7 +74,7 @@ const TIED_MAX = 100_000;
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { layout, recipes, rankers, onProgress = () => undefined } = options;
   const fromMs = options.fromMs ?? rankers.trainedToMs;
-  const end = new LogReplay({ layout, recipes, fromMs });
+  const end = new LogReplay({ layout, vectors: new MidnightVectors(recipes), fromMs });
   const tally = new Tally();
   let pending: Trial[] = [];
   let actions = 0;

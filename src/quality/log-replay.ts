@@ -4,15 +4,13 @@
  * that item: a trial.
  */
 import { invariant } from '../base/errors.ts';
-import type { ItemTable, ItemVector } from '../intent/item-table.ts';
-import { ITEM_VECTOR_SCALE, ItemVectorBuilder } from '../vectors/item-vectors.ts';
-import type { Recipes } from '../vectors/recipes.ts';
-import { UserVectorBuilder } from '../vectors/user-vectors.ts';
+import type { ItemTable } from '../intent/item-table.ts';
 import { compareKeys, compareUtf8, type Action } from '../../state/action.ts';
 import type { Layout } from '../../state/layout.ts';
 import { reduce } from '../../state/reducer.ts';
 import type { UserState } from '../../state/user-state.ts';
 import type { UserActionRecord } from '../../topics/records.ts';
+import type { MidnightVectors } from './midnight-vectors.ts';
 import { NpFeatures } from './np-features.ts';
 import type { RankingRequest } from './ranking-request.ts';
 
@@ -26,7 +24,7 @@ export interface Trial extends RankingRequest {
 
 export interface LogReplayOptions {
   readonly layout: Layout;
-  readonly recipes: Recipes;
+  readonly vectors: Pick<MidnightVectors, 'table' | 'longTerm' | 'passMidnight' | 'add'>;
   /** Trials are made from this time on, milliseconds since the epoch; what is earlier is only counted. */
   readonly fromMs: number;
 }
@@ -39,43 +37,35 @@ interface Accepted {
   readonly isFirstTouch: boolean;
 }
 
-/** Memory: a window a user, a raw vector an item; what a day adds goes at midnight. */
+/** Memory: a window a user, and what vectors and popularity keep. */
 export class LogReplay {
   readonly popularity = new NpFeatures();
   readonly #layout: Layout;
+  readonly #vectors: LogReplayOptions['vectors'];
   readonly #fromMs: number;
   readonly #states = new Map<string, UserState>();
-  readonly #items: ItemVectorBuilder;
-  readonly #users: UserVectorBuilder;
-  readonly #vectors = new Map<string, ItemVector>();
-  #table: ItemTable = { version: null, vector: () => undefined };
   #midnightMs = -Infinity;
-  /** Long-term vectors, as of midnight, of the users who acted since. */
-  #longTerm = new Map<string, Float32Array | null>();
   #offset = 0;
 
-  constructor({ layout, recipes, fromMs }: LogReplayOptions) {
+  constructor({ layout, vectors, fromMs }: LogReplayOptions) {
     this.#layout = layout;
+    this.#vectors = vectors;
     this.#fromMs = fromMs;
-    this.#items = new ItemVectorBuilder(recipes.items);
-    this.#users = new UserVectorBuilder(recipes.users);
   }
 
   /** The item vectors of the newest action's midnight, once that is within the time of the trials. */
   get table(): ItemTable {
-    return this.#table;
+    return this.#vectors.table;
+  }
+
+  /** The user's long-term vector [D] as of the same midnight; null: nothing the user had done by then has a vector. */
+  longTerm(userId: string): Float32Array | null {
+    return this.#vectors.longTerm(userId);
   }
 
   /** What the reducer holds of a user. */
   state(userId: string): UserState | undefined {
     return this.#states.get(userId);
-  }
-
-  /** The user's long-term vector as of `table`'s midnight; null: nothing the user had done by then has a vector. */
-  longTerm(userId: string): Float32Array | null {
-    const held = this.#longTerm.get(userId);
-    // A user without an entry has not acted since midnight: the builder knows nothing later.
-    return held === undefined ? this.#longTermNow(userId) : held;
   }
 
   /**
@@ -95,10 +85,8 @@ export class LogReplay {
     const isTried = eventTimeMs >= this.#fromMs;
     const trials = isTried ? accepted.flatMap((each) => this.#trial(each)) : [];
     for (const { userId, action, isFirstTouch } of accepted) {
-      if (this.#isMeasured(eventTimeMs)) this.#longTerm.set(userId, this.longTerm(userId));
       this.popularity.add(action, isFirstTouch);
-      this.#items.add(userId, action.itemId, action.actionType);
-      this.#users.add(userId, action.itemId, action.actionType, eventTimeMs);
+      this.#vectors.add(userId, action);
     }
     return trials;
   }
@@ -126,30 +114,14 @@ export class LogReplay {
     const candidates = this.popularity.candidates(action.eventTimeMs, window);
     const npFeatures = this.popularity.features(action.eventTimeMs, candidates);
     const target = candidates.indexOf(action.itemId);
-    return [{ userId, window, longTerm: this.longTerm(userId), table: this.#table, candidates, npFeatures, target }];
+    return [{ userId, window, longTerm: this.longTerm(userId), table: this.table, candidates, npFeatures, target }];
   }
 
+  /** Versions are cut from the day of the first trial on. */
   #passMidnight(eventTimeMs: number): void {
     const midnightMs = Math.floor(eventTimeMs / DAY_MS) * DAY_MS;
-    if (midnightMs === this.#midnightMs) return;
+    if (midnightMs === this.#midnightMs || midnightMs + DAY_MS <= this.#fromMs) return;
     this.#midnightMs = midnightMs;
-    this.#longTerm = new Map();
-    if (!this.#isMeasured(eventTimeMs)) return;
-    // The scale is a float32 on the wire.
-    const scale = Math.fround(ITEM_VECTOR_SCALE);
-    for (const [itemId, values] of this.#items.takeChanged()) this.#vectors.set(itemId, { values, scale });
-    // Trials keep the table of their day.
-    const vectors = new Map(this.#vectors);
-    const version = new Date(midnightMs).toISOString().slice(0, 10);
-    this.#table = { version, vector: (itemId) => vectors.get(itemId) };
-  }
-
-  /** Whether versions are cut at the midnight before this time. */
-  #isMeasured(eventTimeMs: number): boolean {
-    return Math.floor(eventTimeMs / DAY_MS) >= Math.floor(this.#fromMs / DAY_MS);
-  }
-
-  #longTermNow(userId: string): Float32Array | null {
-    return this.#users.vector(userId, this.#midnightMs, (itemId) => this.#vectors.get(itemId)?.values) ?? null;
+    this.#vectors.passMidnight(midnightMs);
   }
 }

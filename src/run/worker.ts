@@ -75,7 +75,7 @@ export class Worker {
       const { progressed, waitingFor } = await this.round();
       if (untilEnd && !progressed) {
         if (waitingFor === null) break;
-        throw new FreshetError('ITEM_VERSION_INCOMPLETE', `version ${waitingFor}`);
+        throw new FreshetError('ITEM_VERSION_INCOMPLETE', this.whyWaiting(waitingFor));
       }
       // While records are waiting go on at once; else the next commit closes when its interval is over.
       if (progressed && (await this.lag()) > 0) continue;
@@ -101,7 +101,7 @@ export class Worker {
       if (step.waitingFor !== null) {
         waitingFor = step.waitingFor;
         this.options.deployment.logger.warn(
-          { code: 'ITEM_VERSION_INCOMPLETE', partition: task.partition, version: step.waitingFor },
+          { code: 'ITEM_VERSION_INCOMPLETE', partition: task.partition, reason: this.whyWaiting(step.waitingFor) },
           'waiting for the item vectors that the log activates',
         );
       }
@@ -111,6 +111,10 @@ export class Worker {
       this.options.onProgress?.({ records: this.records, lag: await this.lag(), features: this.features });
     }
     return { progressed, waitingFor };
+  }
+
+  private whyWaiting(version: string): string {
+    return `version ${version}: ${this.options.deployment.itemVersions.reason(version) ?? 'not in the log'}`;
   }
 
   private async lag(): Promise<number> {

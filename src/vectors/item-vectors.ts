@@ -22,7 +22,7 @@ export interface ItemVectorRecipe {
 export const ITEM_VECTOR_SCALE = 1 / 127;
 
 /** User index vectors kept in memory; they are cheap to draw again. */
-const MAX_INDEXES = 100_000;
+const MAX_INDEXES = 10_000;
 
 export class ItemVectorBuilder {
   private readonly recipe: ItemVectorRecipe;
