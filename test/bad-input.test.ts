@@ -168,6 +168,12 @@ const BAD_INPUT: readonly BadInput[] = [
     'unknown_schema',
     /65536/,
   ),
+  bad(
+    'an activation too long for the committed metadata',
+    activation({ ...ACTIVATION, version: 'v'.repeat(5_000) }),
+    'invalid_control',
+    /too long/,
+  ),
   bad('a control record with no field', control({ activation: null, expire: null }), 'invalid_control', /exactly one/),
   bad(
     'a control record with both fields',

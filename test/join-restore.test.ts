@@ -129,7 +129,7 @@ describe('a join stops', () => {
 
   it.each([
     ['LOG_FORMAT', { metadata: { counts: 'many' } }],
-    ['FEATURES_TRUNCATED', { metadata: { rankingEnd: 9 } }],
+    ['OUTPUT_TRUNCATED', { metadata: { rankingEnd: 9 } }],
     ['LAYOUT_CHANGED', { metadata: { layout: 'another' } }],
     ['OFFSET_OUT_OF_RANGE', { offset: 99 }],
   ])('with %s when what was committed cannot be gone on from', async (code, change) => {

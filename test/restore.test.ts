@@ -304,9 +304,17 @@ describe('a start that needs a person', () => {
     expect(await outcome(stream)).toEqual(undisturbed);
   });
 
-  it('FEATURES_TRUNCATED: the features end before what was committed', async () => {
+  it('OUTPUT_TRUNCATED: the features end before what was committed', async () => {
     await committed(2, { featuresEnd: 7 });
-    await refused(refusal('FEATURES_TRUNCATED', /ends at 0, committed was 7/, FEATURES));
+    await refused(refusal('OUTPUT_TRUNCATED', /ends at 0, committed was 7/, FEATURES));
+  });
+
+  it.each([
+    ['action-history', { historyEnd: 3 }],
+    ['rejected-actions', { rejectedEnd: 3 }],
+  ])('OUTPUT_TRUNCATED: %s ends before what was committed', async (topic, ends) => {
+    await committed(2, ends);
+    await refused(refusal('OUTPUT_TRUNCATED', /ends at 0, committed was 3/, { topic, partition: 0 }));
   });
 
   it('INPUT_RECREATED: a restored user is newer than the committed offset', async () => {

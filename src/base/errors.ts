@@ -77,10 +77,10 @@ export const ERRORS = {
     'The committed offset is not in the log',
     'The input was cut or re-created. Nothing is reset silently: start with another app id, or restore the input.',
   ),
-  FEATURES_TRUNCATED: kind(
+  OUTPUT_TRUNCATED: kind(
     4,
-    'The features topic ends before what was committed',
-    'The recovery log was emptied or re-created: restore it, or start with another app id to rebuild from the input.',
+    'An output topic ends before what was committed',
+    'The topic was emptied or re-created: restore it, or start with another app id to rebuild from the input.',
   ),
   FEATURES_ORPHANED: kind(
     4,

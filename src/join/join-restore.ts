@@ -86,7 +86,7 @@ async function check(
   }
   if (end < rankingEnd) {
     const detail = `it ends at ${end}, committed was ${rankingEnd}`;
-    throw new FreshetError('FEATURES_TRUNCATED', detail, { position: at.ranking });
+    throw new FreshetError('OUTPUT_TRUNCATED', detail, { position: at.ranking });
   }
   for (const [input, { offset }] of [[at.features, features] as const, [at.embeddings, embeddings] as const]) {
     const [first, last] = [await log.startOffset(input), await log.endOffset(input)];

@@ -31,9 +31,14 @@ export class JoinStore {
     this.store = store;
   }
 
-  static async open(folder: string, stateLayoutHash: string, logger: Logger): Promise<JoinStore> {
+  /** `rememberedKeys`: the users whose checksums are kept from a read to the commit; those of one commit are enough. */
+  static async open(
+    folder: string,
+    options: { readonly stateLayoutHash: string; readonly rememberedKeys: number; readonly logger: Logger },
+  ): Promise<JoinStore> {
+    const { stateLayoutHash, ...rest } = options;
     const layoutHash = storeHash(stateLayoutHash);
-    const { store } = await KeyedStore.open<JoinPosition | { restoring: true }>(folder, { layoutHash, logger });
+    const { store } = await KeyedStore.open<JoinPosition | { restoring: true }>(folder, { ...rest, layoutHash });
     return new JoinStore(store);
   }
 

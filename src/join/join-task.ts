@@ -106,10 +106,14 @@ export class JoinTask {
   }
 
   private async restore(): Promise<void> {
-    const { log, codec, storeFolder, logger } = this.options;
+    const { log, codec, config, storeFolder, logger } = this.options;
     const { writer, records, at, layoutHash } = this;
     invariant(writer !== undefined, 'a restore before fencing', at.ranking);
-    this.store ??= await JoinStore.open(storeFolder, layoutHash, logger);
+    this.store ??= await JoinStore.open(storeFolder, {
+      stateLayoutHash: layoutHash,
+      rememberedKeys: config.commit.maxRecords,
+      logger,
+    });
     const restored = await restoreJoin({ log, writer, codec, records, store: this.store, at, layoutHash });
     if (restored.records > 0) {
       logger.info({ code: 'RESTORED', ...at.ranking, records: restored.records }, 'join restored from the log');

@@ -83,6 +83,9 @@ export function judge(record: LogRecord, options: JudgeOptions): Judgement {
   return { kind: 'user', userId, record: { kind: 'action', ...at, action }, rejection: null };
 }
 
+/** Of an activation as JSON: version names have at most 128 characters, hashes 64. */
+const MAX_ACTIVATION_CHARS = 1_024;
+
 function judgeControl(record: LogRecord, options: JudgeOptions): Judgement {
   const invalid = (detail: string): Judgement => ({ kind: 'nobody', rejection: { cause: 'invalid_control', detail } });
   const subject = record.headers[CONTROL_HEADER]?.toString();
@@ -95,7 +98,11 @@ function judgeControl(record: LogRecord, options: JudgeOptions): Judgement {
     return { kind: 'nobody', rejection: decodingRejection(error) };
   }
   if ((control.activation === null) === (control.expire === null)) return invalid('exactly one field must be set');
-  if (control.activation !== null) return { kind: 'activation', activation: control.activation };
+  if (control.activation !== null) {
+    // It stands in the committed metadata, which Kafka limits to 4 KB.
+    const tooLong = JSON.stringify(control.activation).length > MAX_ACTIVATION_CHARS;
+    return tooLong ? invalid('the activation is too long') : { kind: 'activation', activation: control.activation };
+  }
   const owner = ownerOf(record.key, options);
   if ('cause' in owner) return { kind: 'nobody', rejection: owner };
   if (!isTime(record.timestampMs)) return { kind: 'nobody', rejection: invalidArrival(record) };

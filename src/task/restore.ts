@@ -71,15 +71,35 @@ async function check(
       position: input,
     });
   }
-  if (featuresEnd < metadata.featuresEnd) {
-    const detail = `it ends at ${featuresEnd}, committed was ${metadata.featuresEnd}`;
-    throw new FreshetError('FEATURES_TRUNCATED', detail, { position: features });
+  const outputs = [
+    [features, featuresEnd, metadata.featuresEnd],
+    ...(await outputEnds(log, input.partition, metadata)),
+  ] as const;
+  for (const [position, end, committedEnd] of outputs) {
+    if (end >= committedEnd) continue;
+    throw new FreshetError('OUTPUT_TRUNCATED', `it ends at ${end}, committed was ${committedEnd}`, { position });
   }
   const [start, end] = [await log.startOffset(input), await log.endOffset(input)];
   if (committed.offset < start || committed.offset > end) {
     const position: Position = { ...input, offset: committed.offset };
     throw new FreshetError('OFFSET_OUT_OF_RANGE', `the input holds offsets ${start} to ${end}`, { position });
   }
+}
+
+/** The other topics that the task writes: where they end, and where they ended at the last commit. */
+async function outputEnds(
+  log: Log,
+  partition: number,
+  { historyEnd, rejectedEnd }: CommitMetadata,
+): Promise<(readonly [TopicPartition, number, number])[]> {
+  const [history, rejected] = [
+    { topic: 'action-history', partition },
+    { topic: 'rejected-actions', partition },
+  ];
+  return [
+    [history, await log.endOffset(history), historyEnd],
+    [rejected, await log.endOffset(rejected), rejectedEnd],
+  ];
 }
 
 async function readTail(
