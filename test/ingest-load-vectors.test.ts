@@ -45,7 +45,8 @@ const components = ({ vector, scale }: ItemEmbeddingRecord): number[] =>
 /** As test/fixtures/ingest/make_fixtures.py has it. */
 const fixtureVector = (n: number): number[] => [0, 1, 2, 3].map((d) => (((n * 7 + d * 3) % 17) - 8) / 8);
 
-const activate = (version: string) => activateVersion(bench.log, bench.codec, version, 77);
+const activate = (version: string, space = 'test-1') =>
+  activateVersion(bench.log, bench.codec, version, { space, timestampMs: 77 });
 
 describe('loading item vectors', () => {
   it('writes 8-bit rows, then the manifest, from Parquet of several row groups', async () => {
@@ -289,6 +290,12 @@ describe('loading user vectors', () => {
 });
 
 describe('activating a version', () => {
+  it('of another space than the model’s is refused, and nothing is written', async () => {
+    await loadItems(fixture('items.parquet'), 'v1');
+    await expect(activate('v1', 'other')).rejects.toMatchObject({ code: 'SPACE_MISMATCH' });
+    expect(await bench.log.endOffset({ topic: 'user-actions', partition: 0 })).toBe(0);
+  });
+
   it('appends one control record to each partition of user-actions', async () => {
     const { manifest } = await loadItems(fixture('items.parquet'), 'v1');
     expect(await activate('v1')).toEqual({ manifest, offsets: new Array(PARTITIONS).fill(0) });

@@ -75,27 +75,27 @@ export const ERRORS = {
   OFFSET_OUT_OF_RANGE: kind(
     4,
     'The committed offset is not in the log',
-    'The input was cut or re-created. Nothing is reset silently: start with another app id, or restore the input.',
+    'The input was cut or re-created. Nothing is reset silently: restore the data folder, or load the source again into a new one.',
   ),
   OUTPUT_TRUNCATED: kind(
     4,
     'An output topic ends before what was committed',
-    'The topic was emptied or re-created: restore it, or start with another app id to rebuild from the input.',
+    'The topic was emptied or re-created: restore the data folder, or load the source again into a new one.',
   ),
   FEATURES_ORPHANED: kind(
     4,
     'The features topic has records but nothing was ever committed',
-    'The offsets were lost or the app id is new: use the old app id, or empty the features topic.',
+    'The offsets were lost or the app id is new to this log: use the app id that wrote it, or a new data folder.',
   ),
   INPUT_RECREATED: kind(
     4,
     'A restored user is newer than the committed offset',
-    'The input was re-created under the same name: start with another app id.',
+    'The input was re-created under the same name: restore the data folder, or load the source again into a new one.',
   ),
   LAYOUT_CHANGED: kind(
     4,
     'The configuration keeps another state than the one this app id has written',
-    'K, C, sequences and half-lives belong to an app id: undo the change or start with a new app id (--app-id).',
+    'K, C, sequences and half-lives are fixed with the first commit: undo the change, or load the source into a new data folder.',
   ),
   PARTITIONS_CHANGED: kind(
     4,
@@ -110,7 +110,7 @@ export const ERRORS = {
   SPACE_MISMATCH: kind(
     4,
     'The activated item vectors live in another space than the one the model was trained on',
-    'Activate a version of the model’s space, or deploy the model that belongs to these vectors.',
+    'Deploy the model that belongs to these vectors (--model): an activation in the log cannot be taken back.',
   ),
   SCHEMA_INCOMPATIBLE: kind(
     4,

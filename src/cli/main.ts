@@ -41,7 +41,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-function program(): Command {
+/** All commands with their options, not yet parsed. */
+export function program(): Command {
   const { version } = JSON.parse(readFileSync(packagePath('package.json'), 'utf8')) as { version: string };
   const root = new Command('freshet')
     .description('Realtime sequence features for ranking: recent actions in, enriched features out, replayable.')

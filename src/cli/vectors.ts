@@ -75,7 +75,8 @@ function activate(): Command {
     'freshet vectors activate 2026-01-01',
   ]).action(async (version: string, flags: Record<string, unknown>) => {
     await withDeployment(contextOf(flags), async (deployment) => {
-      const { manifest, offsets } = await activateVersion(deployment.log, deployment.codec, version);
+      const { space } = await deployment.loadScorer();
+      const { manifest, offsets } = await activateVersion(deployment.log, deployment.codec, version, { space });
       print(JSON.stringify({ version, ...manifest, offsets }));
     });
   });

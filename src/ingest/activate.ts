@@ -14,16 +14,22 @@ export interface ActivateResult {
   readonly offsets: readonly number[];
 }
 
+export interface ActivateOptions {
+  /** The space of the model that folds under the version: no task could go past an activation of another one. */
+  readonly space: string;
+  /** Timestamp of the control records, milliseconds since the epoch. Default: now. */
+  readonly timestampMs?: number;
+}
+
 /**
  * Appends the activation to every partition, in one step, once the version and what it is based on are found complete.
- * `timestampMs` is the records' timestamp, milliseconds since the epoch; default now. Throws VECTOR_VERSION_UNKNOWN,
- * ITEM_VERSION_INCOMPLETE, UNKNOWN_TOPIC, USAGE.
+ * Throws VECTOR_VERSION_UNKNOWN, SPACE_MISMATCH, ITEM_VERSION_INCOMPLETE, UNKNOWN_TOPIC, USAGE; nothing is written then.
  */
 export async function activateVersion(
   log: Log,
   codec: Pick<Codec, 'encode' | 'decode' | 'learn'>,
   version: string,
-  timestampMs: number = Date.now(),
+  { space, timestampMs = Date.now() }: ActivateOptions,
 ): Promise<ActivateResult> {
   checkVersionName(version);
   const partitions = (await log.topics()).get(TOPIC);
@@ -31,6 +37,12 @@ export async function activateVersion(
   const manifests = await readManifests(log, codec);
   const manifest = manifests.get(version);
   if (manifest === undefined) throw new FreshetError('VECTOR_VERSION_UNKNOWN', version);
+  if (manifest.space !== space) {
+    throw new FreshetError('SPACE_MISMATCH', `${version} lives in ${manifest.space}, the model needs ${space}`, {
+      remedy:
+        'Nothing was activated. Activate a version of the model’s space, or name the model of these vectors (--model).',
+    });
+  }
   const chain = chainOf(version, manifests);
   const digests = await readRowDigests(log, codec, [...chain.keys()]);
   for (const [link, description] of chain) {

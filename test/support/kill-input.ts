@@ -47,7 +47,7 @@ export async function loadKillInput(folder: string, { space, dimension }: Scorer
       timestampMs: part,
       ...(part > 0 && { base: `v${part - 1}` }),
     });
-    await activateVersion(log, codec, version, part);
+    await activateVersion(log, codec, version, { space, timestampMs: part });
 
     const length = Math.ceil(rows.length / PARTS);
     const file = write(folder, `part-${part}.csv`, [header, ...rows.slice(part * length, (part + 1) * length)]);
