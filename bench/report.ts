@@ -19,6 +19,25 @@ export async function measured(run: () => Promise<void>): Promise<Measured> {
   };
 }
 
+/** Where the time of one thread goes: each call gives the time since the last one to a part of the work. */
+export class Shares {
+  readonly spentMs: Record<string, number>;
+  private lastMs = performance.now();
+
+  constructor(parts: readonly string[]) {
+    this.spentMs = Object.fromEntries(parts.map((part) => [part, 0]));
+  }
+
+  spent(part: string): void {
+    const nowMs = performance.now();
+    this.spentMs[part]! += nowMs - this.lastMs;
+    this.lastMs = nowMs;
+  }
+}
+
+export const seconds = (spentMs: Readonly<Record<string, number>>): Record<string, number> =>
+  Object.fromEntries(Object.entries(spentMs).map(([part, ms]) => [part, round(ms / 1000)]));
+
 export const printResult = (result: object): void => {
   process.stdout.write(`${JSON.stringify(result)}\n`);
 };

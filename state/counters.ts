@@ -36,11 +36,13 @@ export class Counters {
   /** Counts actions seen from `atMs` on, each by its own age: cheaper than moving all counts through every action. */
   addAsOf(actions: readonly Action[], atMs: number): void {
     this.decayTo(atMs);
-    for (const action of actions) {
+    const { counts, halfLivesMs } = this;
+    const width = halfLivesMs.length;
+    for (let place = 0; place < actions.length; place += 1) {
+      const action = actions[place]!;
+      const ageMs = atMs - action.eventTimeMs;
       const at = this.slot(action.actionType);
-      for (let index = 0; index < this.halfLivesMs.length; index += 1) {
-        this.counts[at + index]! += decay(atMs - action.eventTimeMs, this.halfLivesMs[index]!);
-      }
+      for (let index = 0; index < width; index += 1) counts[at + index]! += decay(ageMs, halfLivesMs[index]!);
     }
   }
 

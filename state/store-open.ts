@@ -26,6 +26,11 @@ export interface LevelOptions {
   readonly writeBufferBytes: number;
 }
 
+/** LevelDB serves uncompressed tables from their mappings, past its cache of blocks: what it gets is taken from nobody. */
+const CACHE_BYTES = 256 * 1024;
+/** LevelDB's least: 64 tables beside its own files. Tables are mapped while they are open, and count as memory. */
+const OPEN_FILES_MAX = 74;
+
 const STORE_FILE = /^(?:CURRENT|MANIFEST-\d+|\d+\.(?:log|ldb|sst|dbtmp)|CLEAN)$/;
 
 /** Throws DATA_DIR_IN_USE, DISK_FULL and FILE_NOT_FOUND. */
@@ -100,6 +105,8 @@ function newLevel(folder: string, { writeBufferBytes }: LevelOptions): LevelStor
     keyEncoding: 'buffer',
     valueEncoding: 'buffer',
     writeBufferSize: writeBufferBytes,
+    cacheSize: CACHE_BYTES,
+    maxOpenFiles: OPEN_FILES_MAX,
     // Tables are checked before LevelDB reads them (store-table.ts), by a check that knows no decoder.
     compression: false,
   });

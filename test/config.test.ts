@@ -52,7 +52,7 @@ describe('defaults', () => {
       maxIdBytes: 256,
       maxSurfaceBytes: 64,
       commit: { intervalMs: 1000, maxRecords: 20_000, maxOutputBytes: 16_777_216 },
-      cacheUsers: 20_000,
+      cacheUsers: 2_000,
       model: packagePath('models/intent'),
       log: { level: 'info' },
     });

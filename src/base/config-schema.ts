@@ -93,7 +93,7 @@ export const keys = z.strictObject({
       }),
     })
     .prefault({}),
-  cacheUsers: integer(1, 10_000_000).default(20_000).meta({
+  cacheUsers: integer(1, 10_000_000).default(2_000).meta({
     description: 'Decoded users kept in memory, least recently used first out. One number for the process.',
   }),
   model: path.default('models/intent').meta({

@@ -70,7 +70,7 @@ export class ActionEncoder {
     if (!isScale(scale)) throw new FreshetError('VECTOR_INVALID', `version ${table.version ?? 'none'}, scale ${scale}`);
     const start = cell * dimension;
     // The product of an int8 and a float32 is exact in a double, so the one rounding is that of the store.
-    for (let at = 0; at < dimension; at += 1) target[start + at] = (values[at] ?? 0) * scale;
+    for (let at = 0; at < dimension; at += 1) target[start + at] = values[at]! * scale;
     return true;
   }
 

@@ -112,32 +112,60 @@ export class OnnxScorer implements Scorer {
   #read(outputs: ModelOutputs, column: number, withVector: number): Score {
     const { hiddenSize, dimension } = this;
     const [intentSize, typeCount] = [this.outcomes.length * dimension, this.actionTypes.length];
-    // One array a row with views into it: small typed arrays cost about 1 µs each, views a tenth of that.
     const row = new Float32Array(hiddenSize + intentSize + typeCount);
-    const intentStart = hiddenSize;
-    const propensityStart = intentStart + intentSize;
     copy(outputs.hidden, column * hiddenSize, hiddenSize, row, 0);
-    copy(outputs.intent, column * intentSize, intentSize, row, intentStart);
-    copy(outputs.propensity, column * typeCount, typeCount, row, propensityStart);
-    const propensity = row.subarray(propensityStart);
+    copy(outputs.intent, column * intentSize, intentSize, row, hiddenSize);
+    copy(outputs.propensity, column * typeCount, typeCount, row, hiddenSize + intentSize);
     const finite = allFinite(row);
-    if (finite) softmax(propensity, propensity);
+    if (finite) softmax(row.subarray(hiddenSize + intentSize), row.subarray(hiddenSize + intentSize));
     else row.fill(0);
-    const intent = this.outcomes.map((_, outcome) => {
-      const start = intentStart + outcome * dimension;
-      return row.subarray(start, start + dimension);
+    return new ScoredRow(row, this, withVector, finite);
+  }
+}
+
+/**
+ * A score in one array, seen through views that are made when they are asked for: scores are kept beside their users,
+ * and the views would take more memory than the numbers.
+ */
+class ScoredRow implements Score {
+  readonly withVector: number;
+  readonly finite: boolean;
+  /** hidden [H], intent [O][D], propensity [A] */
+  readonly #row: Float32Array;
+  readonly #scorer: OnnxScorer;
+
+  constructor(row: Float32Array, scorer: OnnxScorer, withVector: number, finite: boolean) {
+    this.#row = row;
+    this.#scorer = scorer;
+    this.withVector = withVector;
+    this.finite = finite;
+  }
+
+  get hidden(): Float32Array {
+    return this.#row.subarray(0, this.#scorer.hiddenSize);
+  }
+
+  get intent(): readonly Float32Array[] {
+    const { hiddenSize, dimension, outcomes } = this.#scorer;
+    return outcomes.map((_, outcome) => {
+      const start = hiddenSize + outcome * dimension;
+      return this.#row.subarray(start, start + dimension);
     });
-    return { hidden: row.subarray(0, hiddenSize), intent, propensity, withVector, finite };
+  }
+
+  get propensity(): Float32Array {
+    return this.#row.subarray(this.#row.length - this.#scorer.actionTypes.length);
   }
 }
 
 function copy(source: Float32Array, from: number, count: number, target: Float32Array, to: number): void {
-  for (let at = 0; at < count; at += 1) target[to + at] = source[from + at] ?? 0;
+  // Not `?? 0`: a number that may be missing is one on the heap, and these loops then fill it.
+  for (let at = 0; at < count; at += 1) target[to + at] = source[from + at]!;
 }
 
 function allFinite(array: Float32Array): boolean {
   // x − x is 0 for a finite number and NaN for every other, and NaN stays in the sum.
   let sum = 0;
-  for (const value of array) sum += value - value;
+  for (let at = 0; at < array.length; at += 1) sum += array[at]! - array[at]!;
   return sum === 0;
 }

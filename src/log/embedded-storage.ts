@@ -21,10 +21,10 @@ export async function openStorage(folder: string, options: StorageOptions): Prom
   const storage: Storage = new ClassicLevel<Buffer, Buffer>(folder, {
     keyEncoding: 'buffer',
     valueEncoding: 'buffer',
-    writeBufferSize: options.writeBufferBytes ?? 8 * MEBIBYTE,
-    cacheSize: options.cacheBytes ?? 8 * MEBIBYTE,
+    writeBufferSize: options.writeBufferBytes ?? 2 * MEBIBYTE,
+    cacheSize: options.cacheBytes ?? 2 * MEBIBYTE,
     // Tables are mapped while they are open: few and small ones bound what the process is seen to hold.
-    maxFileSize: 4 * MEBIBYTE,
+    maxFileSize: MEBIBYTE,
     maxOpenFiles: 74,
   });
   try {

@@ -77,9 +77,12 @@ export class Featurizer {
       },
       this.layout,
     );
-    const stateBody = this.stateCodec.encode(state);
-    const body = Buffer.concat([stateBody, encodeBody('sequence-features', this.descriptionType, description)]);
-    return { user, state, cache, stateBody, features: this.codec.frame('sequence-features-value', body) };
+    const encoded = this.stateCodec.encode(state);
+    const body = Buffer.concat([encoded, encodeBody('sequence-features', this.descriptionType, description)]);
+    const features = this.codec.frame('sequence-features-value', body);
+    const bodyStart = features.length - body.length;
+    // A view of the record: thousands of users wait for the commit, and their states would stand in memory twice.
+    return { user, state, cache, stateBody: features.subarray(bodyStart, bodyStart + encoded.length), features };
   }
 
   /** A user whose scored window is empty: its actions belong to other sequences. */
