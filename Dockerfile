@@ -8,6 +8,8 @@ RUN npm ci --no-audit --no-fund
 COPY . .
 RUN npm run build
 RUN npm prune --omit=dev --no-audit --no-fund
+# onnxruntime-node brings 220 MB for systems that this image is not.
+RUN rm -rf node_modules/onnxruntime-node/bin/*/darwin node_modules/onnxruntime-node/bin/*/win32
 
 FROM node:24.21.0-bookworm-slim
 ENV NODE_ENV=production FRESHET_DATA_DIR=/var/lib/freshet

@@ -2,6 +2,7 @@
 import { Command, Option } from 'commander';
 import type { Logger } from 'pino';
 import { CONFIG_KEYS, loadConfig, type Config } from '../base/config.ts';
+import { FreshetError } from '../base/errors.ts';
 import { createLogger } from '../base/logger.ts';
 import { Deployment } from '../run/deployment.ts';
 
@@ -15,8 +16,7 @@ export function command(nameAndArguments: string, summary: string, examples: rea
   const created = new Command(nameAndArguments.split(' ')[0])
     .summary(summary)
     .description(summary)
-    .showHelpAfterError('(see --help)')
-    .addHelpText('after', `\nExamples:\n${examples.map((example) => `  $ ${example}`).join('\n')}`);
+    .addHelpText('after', examplesText(examples));
   for (const argument of nameAndArguments.split(' ').slice(1)) created.argument(argument);
   created.addOption(new Option('--config <file>', 'Configuration file.').helpGroup(GROUP));
   for (const key of CONFIG_KEYS) {
@@ -26,6 +26,17 @@ export function command(nameAndArguments: string, summary: string, examples: rea
   }
   return created;
 }
+
+/** Commands under a common name, e.g. `freshet vectors …`; the options are theirs. */
+export function commandGroup(name: string, summary: string, commands: readonly Command[]): Command {
+  const group = new Command(name).summary(summary).description(summary);
+  for (const each of commands) group.addCommand(each);
+  const examples = commands.map((each) => `freshet ${name} ${each.name()} --help`);
+  return group.addHelpText('after', examplesText(examples));
+}
+
+const examplesText = (examples: readonly string[]): string =>
+  `\nExamples:\n${examples.map((example) => `  $ ${example}`).join('\n')}`;
 
 const GROUP = 'Configuration (also by file and environment, see docs/configuration.md):';
 
@@ -43,12 +54,20 @@ export async function withDeployment<T>(
   { config, logger }: Context,
   run: (deployment: Deployment) => Promise<T>,
 ): Promise<T> {
-  const deployment = await Deployment.open(config, logger);
+  const deployment = await Deployment.open(config, logger).catch((error: unknown) => {
+    throw folderError(error, config.dataDir);
+  });
   try {
     return await run(deployment);
   } finally {
     await deployment.close();
   }
+}
+
+/** What the operating system says about the folder is for a person to mend, and no defect of ours. */
+function folderError(error: unknown, dataDir: string): unknown {
+  if (error instanceof FreshetError || (error as NodeJS.ErrnoException).syscall === undefined) return error;
+  return new FreshetError('STORAGE_FAILED', `${dataDir}: ${(error as Error).message}`, { cause: error });
 }
 
 /** Results go to stdout, and nothing else does. */

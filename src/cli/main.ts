@@ -30,14 +30,14 @@ const EXIT_CODES = '0 done, 1 failed, 2 wrong use, 3 bad input data, 4 a state t
 export async function main(argv: readonly string[]): Promise<number> {
   // A reader that has seen enough (`| head`) is no failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === 'EPIPE' ? 0 : 1);
+    process.exit(error.code === 'EPIPE' ? 0 : report(error));
   });
   try {
     await program().parseAsync(argv);
     return 0;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    return report(error);
+    if (!(error instanceof CommanderError)) return report(error);
+    return error.exitCode === 0 ? 0 : report(wrongUse(error));
   }
 }
 
@@ -47,7 +47,6 @@ export function program(): Command {
   const root = new Command('freshet')
     .description('Realtime sequence features for ranking: recent actions in, enriched features out, replayable.')
     .version(version)
-    .showHelpAfterError('(see --help)')
     .addHelpText('after', `\nExamples:\n  ${EXAMPLES.join('\n  ')}\n\nExit codes: ${EXIT_CODES}.`);
   const commands = [
     demoCommand(),
@@ -64,16 +63,28 @@ export function program(): Command {
   return throwing(root);
 }
 
-/** Commander's errors come back as exceptions, from every depth, so that wrong use is exit 2. */
+/** Commander's errors come back as exceptions, from every depth, and are told once: by `report`. */
 function throwing(command: Command): Command {
-  command.exitOverride();
+  command
+    .exitOverride()
+    .showHelpAfterError(false)
+    .configureOutput({ outputError: () => undefined });
   for (const child of command.commands) throwing(child);
   return command;
 }
 
+/** A slip in an option's name must not carry its value, maybe a user id, into a log. */
+function wrongUse({ code, message }: CommanderError): FreshetError {
+  if (code === 'commander.help') return new FreshetError('USAGE', 'no command is given');
+  return new FreshetError(
+    'USAGE',
+    message.replace(/^error: /, '').replace(/(?<=unknown option '[^'=]*)=[^']*(?=')/, ''),
+  );
+}
+
 /** One line a person or a script can act on: code, position, what happened, what to do. */
 function report(error: unknown): number {
-  const known = error instanceof FreshetError ? error : storageError(error, 'writing the data folder');
+  const known = error instanceof FreshetError ? error : storageError(error, 'writing the data folder or the results');
   if (known === undefined) {
     createLogger('error').error({ code: 'INTERNAL', err: error }, 'unexpected error');
     return 1;

@@ -18,9 +18,10 @@ export function runCommand(): Command {
 }
 
 async function run(context: Context, untilEnd: boolean): Promise<void> {
+  // From the start: as the first process of a container, one without a handler is never told to stop.
+  const { signal, release } = untilSignal();
   await withDeployment(context, async (deployment) => {
     const scorer = await deployment.loadScorer();
-    const { signal, release } = untilSignal();
     const line = new ProgressLine(context.logger, 'RUN_PROGRESS');
     const startedMs = performance.now();
     const worker = new Worker({

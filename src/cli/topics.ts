@@ -1,5 +1,5 @@
-import { Command } from 'commander';
-import { command, contextOf, print, withDeployment } from './command.ts';
+import type { Command } from 'commander';
+import { command, commandGroup, contextOf, print, withDeployment } from './command.ts';
 import { declareTopics } from '../../topics/index.ts';
 
 /** `freshet topics list`: what is declared, and how many records the log holds of it. */
@@ -27,5 +27,5 @@ export function topicsCommand(): Command {
         }
       });
     });
-  return new Command('topics').description('What is on the wire.').addCommand(list);
+  return commandGroup('topics', 'What is on the wire.', [list]);
 }

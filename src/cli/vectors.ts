@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { Command, Option } from 'commander';
+import { Option, type Command } from 'commander';
 import { FreshetError } from '../base/errors.ts';
 import { activateVersion } from '../ingest/activate.ts';
 import { loadItemVectors } from '../ingest/load-item-vectors.ts';
@@ -7,17 +7,14 @@ import { loadUserVectors } from '../ingest/load-user-vectors.ts';
 import type { VectorFormat } from '../ingest/vector-file.ts';
 import { buildVersion } from '../vectors/build.ts';
 import { readRecipes } from '../vectors/recipes.ts';
-import { command, contextOf, print, withDeployment } from './command.ts';
+import { command, commandGroup, contextOf, print, withDeployment } from './command.ts';
 import { pairsOption } from './options.ts';
 import { grouped, ProgressLine } from './progress.ts';
 
 /** `freshet vectors …`: item vectors and long-term user vectors, one's own or built from the log. */
 export function vectorsCommand(): Command {
-  return new Command('vectors')
-    .description('Item vectors by version, and long-term user vectors.')
-    .addCommand(loadVectors())
-    .addCommand(activate())
-    .addCommand(build());
+  const summary = 'Item vectors by version, and long-term user vectors.';
+  return commandGroup('vectors', summary, [loadVectors(), activate(), build()]);
 }
 
 interface LoadFlags extends Record<string, unknown> {

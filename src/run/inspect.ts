@@ -49,6 +49,9 @@ export async function inspectUser({ log, codec, config }: Deployment, userId: st
   await codec.learn([record]);
   const features = codec.decode<SequenceFeaturesRecord>('sequence-features-value', record.value, record.headers);
   const { sequences: layouts } = layoutOf(config);
+  if (features.sequences.some(({ name }, index) => name !== layouts[index]?.name)) {
+    throw new FreshetError('LAYOUT_CHANGED', 'the features hold other sequences than are configured');
+  }
   const sequences = features.sequences.map((sequence, index) => {
     const hidden = new Set(features.views[index]!.hiddenPositions);
     const window = fromColumns(sequence)
