@@ -412,7 +412,7 @@ describe('an activation', () => {
         code: 'SPACE_MISMATCH',
         exitCode: 4,
         detail: expect.stringMatching(/v1.*other-space.*test-space/) as string,
-        remedy: expect.stringContaining('space') as string,
+        remedy: expect.stringContaining('Deploy the model') as string,
         position: { topic: 'user-actions', partition: PARTITION, offset: 1 },
       });
       expect(await task.lag()).toBe(3);
