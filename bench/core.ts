@@ -4,7 +4,7 @@
  */
 import { loadConfig } from '../src/base/config.ts';
 import { partitionOf } from '../src/base/murmur2.ts';
-import { boundYoungGeneration } from '../src/base/young-generation.ts';
+import { boundProcessMemory } from '../src/base/process-memory.ts';
 import type { ItemTable, ItemVector } from '../src/intent/item-table.ts';
 import { OnnxScorer } from '../src/intent/onnx-scorer.ts';
 import { cacheOf, foldRow, type CachedUser } from '../src/task/score-cache.ts';
@@ -15,7 +15,7 @@ import type { UserState } from '../state/user-state.ts';
 import { measured, printResult, seconds, Shares } from './report.ts';
 import { id, itemVector, workload, WORKLOAD, type UserAction } from './workload.ts';
 
-boundYoungGeneration();
+boundProcessMemory();
 const config = loadConfig({ env: {}, flags: {}, cwd: process.cwd() });
 const layout = layoutOf(config);
 const scorer = await OnnxScorer.load(config.model);

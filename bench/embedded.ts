@@ -1,24 +1,22 @@
 /**
  * The job through the embedded log: 1.2 million actions, 8 partitions, one features record a changed user and commit.
- * Filling the log is not timed. `--profile` is Node's: `node --cpu-prof bench/embedded.ts`.
+ * The log is filled before, by another process. `--profile` is Node's: `node --cpu-prof bench/embedded.ts`.
  */
+import { execFileSync } from 'node:child_process';
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadConfig } from '../src/base/config.ts';
-import { ContentHash } from '../src/base/content-hash.ts';
 import { createLogger } from '../src/base/logger.ts';
-import { boundYoungGeneration } from '../src/base/young-generation.ts';
-import { partitionOf } from '../src/base/murmur2.ts';
-import { activateVersion } from '../src/ingest/activate.ts';
+import { packagePath } from '../src/base/package-root.ts';
+import { boundProcessMemory } from '../src/base/process-memory.ts';
 import type { FoldRow, Score, Scorer } from '../src/intent/scorer.ts';
-import type { NewRecord } from '../src/log/log.ts';
 import { records } from '../src/log/newest.ts';
 import { Deployment } from '../src/run/deployment.ts';
 import { tallyOf } from '../src/run/tally.ts';
 import { FeatureTask, type StepPoint } from '../src/task/feature-task.ts';
 import { measured, printResult, seconds, Shares } from './report.ts';
-import { id, itemVector, workload, WORKLOAD } from './workload.ts';
+import { WORKLOAD } from './workload.ts';
 
 /** The part of the work that ends at each point of a step. */
 const PARTS = new Map<StepPoint, string>([
@@ -29,15 +27,18 @@ const PARTS = new Map<StepPoint, string>([
   ['store-committed', 'commit store'],
 ]);
 
-boundYoungGeneration();
+boundProcessMemory();
 const dataDir = await mkdtemp(join(tmpdir(), 'freshet-bench-'));
 try {
-  const config = loadConfig({ env: {}, flags: { dataDir }, cwd: process.cwd() });
+  // The input has its producers in other processes, in service and here: their memory is not the job's.
+  execFileSync(process.execPath, [packagePath('bench', 'fill-log.ts'), dataDir], { stdio: 'inherit' });
+  const config = loadConfig({
+    env: {},
+    flags: { dataDir },
+    cwd: process.cwd(),
+  });
   const deployment = await Deployment.open(config, createLogger('warn'));
   const scorer = await deployment.loadScorer();
-  await publishVectors();
-  await fill();
-
   const shares = new Shares([...PARTS.values(), 'decode', 'fold', 'idle']);
   const tasks: FeatureTask[] = [];
   for (let partition = 0; partition < config.partitions; partition += 1) {
@@ -100,59 +101,6 @@ try {
       shares.spent('decode');
       return record as never;
     };
-  }
-
-  async function publishVectors(): Promise<void> {
-    const { log, codec } = deployment;
-    const hash = new ContentHash();
-    const row = (itemId: string, value: object): NewRecord => ({
-      topic: 'item-embeddings',
-      partition: 0,
-      timestampMs: 0,
-      key: Buffer.from(`bench/${itemId}`),
-      value: codec.encode('item-embeddings-value', {
-        version: 'bench',
-        itemId,
-        vector: null,
-        scale: 0,
-        manifest: null,
-        ...value,
-      }),
-    });
-    const rows = Array.from({ length: WORKLOAD.items }, (_, item) => {
-      const vector = Buffer.from(itemVector(item, scorer.dimension).buffer);
-      const itemId = id('item', item);
-      hash.add(itemId, Math.fround(1 / 127), vector);
-      return row(itemId, { vector, scale: 1 / 127 });
-    });
-    const manifest = {
-      base: null,
-      rowCount: rows.length,
-      contentHash: hash.digest(),
-      space: scorer.space,
-      dimension: scorer.dimension,
-    };
-    await log.append([...rows, row('', { manifest })]);
-    await activateVersion(log, codec, 'bench', { space: scorer.space, timestampMs: 0 });
-  }
-
-  async function fill(): Promise<void> {
-    let batch: NewRecord[] = [];
-    for (const { userId, action, arrivalTimeMs } of workload(WORKLOAD)) {
-      const key = Buffer.from(userId);
-      batch.push({
-        topic: 'user-actions',
-        partition: partitionOf(key, config.partitions),
-        timestampMs: arrivalTimeMs,
-        key,
-        value: deployment.codec.encode('user-actions-value', { userId, ...action, surface: action.surface || null }),
-      });
-      if (batch.length === 10_000) {
-        await deployment.log.append(batch);
-        batch = [];
-      }
-    }
-    await deployment.log.append(batch);
   }
 
   async function featureSizes(): Promise<{ features: number; featureBytes: number }> {

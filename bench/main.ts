@@ -1,4 +1,4 @@
-/** Runs the benchmarks, each in a process of its own, and prints them as one line of JSON. */
+/** Runs the benchmarks, each in a process of its own with the container's memory settings, and prints one line of JSON. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -33,12 +33,22 @@ process.stdout.write(
 
 async function runBench(name: string): Promise<unknown> {
   const file = packagePath('bench', `${name}.ts`);
-  const child = spawn(process.execPath, [file], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...containerMemorySettings() },
+  });
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
   const [code] = (await once(child, 'close')) as [number | null];
   if (code !== 0) throw new Error(`benchmark ${name} ended with ${code}`);
   return JSON.parse(output.trim().split('\n').at(-1)!);
+}
+
+/** What the Dockerfile sets for malloc and V8. */
+function containerMemorySettings(): Record<string, string> {
+  const line = /^ENV (MALLOC_ARENA_MAX=.*)$/m.exec(readFileSync(packagePath('Dockerfile'), 'utf8'));
+  if (line === null) throw new Error('the Dockerfile sets no MALLOC_ARENA_MAX');
+  return Object.fromEntries(line[1]!.split(' ').map((setting) => setting.split(/=(.*)/s).slice(0, 2)));
 }
 
 function commitId(): string {

@@ -7,6 +7,7 @@ import { Command, CommanderError } from 'commander';
 import { FreshetError, storageError } from '../base/errors.ts';
 import { createLogger } from '../base/logger.ts';
 import { packagePath } from '../base/package-root.ts';
+import { boundProcessMemory } from '../base/process-memory.ts';
 import { configCommand } from './config.ts';
 import { demoCommand } from './demo.ts';
 import { inspectCommand } from './inspect.ts';
@@ -28,6 +29,7 @@ const EXIT_CODES = '0 done, 1 failed, 2 wrong use, 3 bad input data, 4 a state t
 
 /** Runs one command; the result is the exit code of the process. */
 export async function main(argv: readonly string[]): Promise<number> {
+  boundProcessMemory();
   // A reader that has seen enough (`| head`) is no failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     process.exit(error.code === 'EPIPE' ? 0 : report(error));

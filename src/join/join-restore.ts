@@ -50,12 +50,13 @@ export async function restoreJoin(options: JoinRestoreOptions): Promise<Restored
   await check(metadata, end, features, embeddings, options);
   const position = { featuresOffset: features.offset, embeddingsOffset: embeddings.offset, rankingEnd };
   const held = store.position();
-  if (held !== undefined && isSame(held, position)) return { position, counts, records: 0 };
-  const behind = held !== undefined && isBehind(held, position);
+  const same = held !== undefined && isSame(held, position);
+  if (same && store.isWhole()) return { position, counts, records: 0 };
+  // At the committed position and not whole: the log has lost the commit that the store was in.
+  const behind = held !== undefined && !same && isBehind(held, position);
   if (!behind && !store.isEmpty()) await store.wipe();
   const start = behind ? held.rankingEnd : await log.startOffset(at.ranking);
   const read = await readTail(start, position, options);
-  await store.commit([], position);
   return { position, counts, records: read };
 }
 
@@ -110,11 +111,10 @@ async function readTail(start: number, position: JoinPosition, options: JoinRest
     changes.set(userId, { userId, sides });
     read += 1;
     if (changes.size < CHUNK_RECORDS) continue;
-    // Without a position until all is read: a restore that is cut short starts again.
-    await store.commit(changes.values(), null);
+    await store.add(changes.values());
     changes.clear();
   }
-  await store.commit(changes.values(), null);
+  await store.commit(changes.values(), position);
   return read;
 }
 

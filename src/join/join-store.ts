@@ -1,7 +1,7 @@
 /** The newest sides of one partition's users in LevelDB: a cache of `ranking-features`, and how far it has come. */
 import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
-import { KeyedStore } from '../../state/store.ts';
+import { ProgressStore, type Change } from '../../state/progress-store.ts';
 import { shippedSchema } from '../../topics/index.ts';
 import type { Side, Sides } from './ranking-record.ts';
 
@@ -25,9 +25,9 @@ const ABSENT = -1;
 const FORMAT = 1;
 
 export class JoinStore {
-  private readonly store: KeyedStore<JoinPosition | { restoring: true }>;
+  private readonly store: ProgressStore<JoinPosition>;
 
-  private constructor(store: KeyedStore<JoinPosition | { restoring: true }>) {
+  private constructor(store: ProgressStore<JoinPosition>) {
     this.store = store;
   }
 
@@ -38,18 +38,21 @@ export class JoinStore {
   ): Promise<JoinStore> {
     const { stateLayoutHash, ...rest } = options;
     const layoutHash = storeHash(stateLayoutHash);
-    const { store } = await KeyedStore.open<JoinPosition | { restoring: true }>(folder, { ...rest, layoutHash });
-    return new JoinStore(store);
+    return new JoinStore(await ProgressStore.open<JoinPosition>(folder, { ...rest, layoutHash }));
   }
 
-  /** Undefined: the store is empty, or was left in the middle of a restore. */
+  /** L; undefined: the store is empty, or its first fill was interrupted. */
   position(): JoinPosition | undefined {
-    const position = this.store.position();
-    return position === undefined || 'restoring' in position ? undefined : position;
+    return this.store.position();
+  }
+
+  /** Whether the store holds what L says and nothing of what comes after it. */
+  isWhole(): boolean {
+    return this.store.isWhole();
   }
 
   isEmpty(): boolean {
-    return this.store.position() === undefined;
+    return this.store.isEmpty();
   }
 
   async getMany(userIds: readonly string[]): Promise<(Sides | undefined)[]> {
@@ -57,16 +60,14 @@ export class JoinStore {
     return values.map((value) => (value === undefined ? undefined : decode(value)));
   }
 
-  /** One batch: all or nothing. A null position marks a restore that has not come to its end. */
-  async commit(changes: Iterable<SidesChange>, position: JoinPosition | null): Promise<void> {
-    const puts: [Buffer, Buffer][] = [];
-    const deletes: Buffer[] = [];
-    for (const { userId, sides } of changes) {
-      const key = Buffer.from(userId);
-      if (sides === null) deletes.push(key);
-      else puts.push([key, encode(sides)]);
-    }
-    await this.store.commit({ puts, deletes, position: position ?? { restoring: true } });
+  /** Interrupted, it leaves the store at its old position, and not whole. */
+  commit(changes: Iterable<SidesChange>, position: JoinPosition): Promise<void> {
+    return this.store.commit(encodeAll(changes), position);
+  }
+
+  /** A part of what leads to the next position. */
+  add(changes: Iterable<SidesChange>): Promise<void> {
+    return this.store.add(encodeAll(changes));
   }
 
   wipe(): Promise<void> {
@@ -84,6 +85,10 @@ const storeHash = (stateLayoutHash: string): string =>
     .update(JSON.stringify([FORMAT, stateLayoutHash, shippedSchema('ranking-features-value')]))
     .digest('hex')
     .slice(0, 16);
+
+function* encodeAll(changes: Iterable<SidesChange>): Generator<Change> {
+  for (const { userId, sides } of changes) yield [Buffer.from(userId), sides === null ? null : encode(sides)];
+}
 
 function encode({ realtime, longTerm }: Sides): Buffer {
   const bytes = Buffer.allocUnsafe(2 * SIDE_BYTES + (realtime?.bytes.length ?? 0) + (longTerm?.bytes.length ?? 0));

@@ -21,8 +21,8 @@ export async function openStorage(folder: string, options: StorageOptions): Prom
   const storage: Storage = new ClassicLevel<Buffer, Buffer>(folder, {
     keyEncoding: 'buffer',
     valueEncoding: 'buffer',
-    writeBufferSize: options.writeBufferBytes ?? 2 * MEBIBYTE,
-    cacheSize: options.cacheBytes ?? 2 * MEBIBYTE,
+    writeBufferSize: options.writeBufferBytes ?? MEBIBYTE,
+    cacheSize: options.cacheBytes ?? MEBIBYTE,
     // Tables are mapped while they are open: few and small ones bound what the process is seen to hold.
     maxFileSize: MEBIBYTE,
     maxOpenFiles: 74,

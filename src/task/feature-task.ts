@@ -9,19 +9,20 @@ import { FreshetError, invariant } from '../base/errors.ts';
 import { EMPTY_TABLE, type ItemTable } from '../intent/item-table.ts';
 import type { ItemVersions } from '../intent/item-versions.ts';
 import type { Scorer } from '../intent/scorer.ts';
-import { partitionName, type Log, type LogRecord, type NewRecord, type TaskWriter } from '../log/log.ts';
+import { partitionName, type Log, type LogRecord, type TaskWriter } from '../log/log.ts';
 import type { Codec } from '../serde/codec.ts';
 import { layoutOf, stateLayoutHash, type Layout } from '../../state/layout.ts';
 import { StateCodec } from '../../state/state-codec.ts';
 import type { UserState } from '../../state/user-state.ts';
 import { Batch } from './batch.ts';
+import { CommitDraft } from './commit-draft.ts';
 import { encodeMetadata, type CommitMetadata } from './commit-metadata.ts';
-import { Featurizer, type Featured } from './features.ts';
+import { Featurizer } from './features.ts';
 import { judge, type Activation, type JudgeOptions } from './judge.ts';
 import { TaskLife, type TaskState } from './life.ts';
 import { restore } from './restore.ts';
 import type { CachedUser } from './score-cache.ts';
-import { UserStore, type UserChange } from './user-store.ts';
+import { UserStore } from './user-store.ts';
 
 /** Where a step stands; tests stop processes there. */
 export type StepPoint = 'read' | 'reduced' | 'folded' | 'log-committed' | 'store-committed';
@@ -165,54 +166,71 @@ export class FeatureTask {
     this.table ??= activation === null ? EMPTY_TABLE : await this.tableOf(activation, this.offset);
     if (this.table === undefined) return { records: 0, features: 0, waitingFor: activation?.version ?? null };
 
-    const { maxRecords, maxOutputBytes } = config.commit;
-    const records = await log.read(this.input, this.offset, { maxRecords, maxBytes: maxOutputBytes });
-    if (records.length === 0) return { records: 0, features: 0, waitingFor: null };
-    await codec.learn(records);
-    await this.at('read');
-
     const batch = new Batch({ layout: this.layout, codec, partition: this.partition });
-    const reduced = await this.reduce(records, batch);
-    if (reduced.consumed === 0) return { records: 0, features: 0, waitingFor: reduced.waitingFor };
-    await this.at('reduced');
-    const featured = await this.featurizer.features(batch.users.values());
+    const { maxRecords, maxOutputBytes } = config.commit;
+    let reduced: Reduced = { records: 0, offset: this.offset, table: this.table, activation, waitingFor: null };
+    // Piece by piece: of thousands of records only what they changed is held until the commit.
+    while (reduced.records < maxRecords && batch.outputBytes < maxOutputBytes && reduced.waitingFor === null) {
+      const limits = { maxRecords: Math.min(READ_RECORDS, maxRecords - reduced.records), maxBytes: READ_BYTES };
+      const read = await log.read(this.input, reduced.offset, limits);
+      if (read.length === 0) break;
+      await codec.learn(read);
+      await this.at('read');
+      reduced = await this.reduce(read, reduced, batch);
+      await this.at('reduced');
+    }
+    const { records, waitingFor } = reduced;
+    if (records === 0) return { records, features: 0, waitingFor };
+
+    const draft = await this.draft(batch);
     await this.at('folded');
-    const offset = records[reduced.consumed - 1]!.offset + 1;
-    await this.commit(batch, featured, offset, reduced.activation);
+    await this.commit(batch, draft, reduced);
     this.table = reduced.table;
-    return { records: reduced.consumed, features: featured.length, waitingFor: reduced.waitingFor };
+    return { records, features: draft.features, waitingFor };
+  }
+
+  /** Scores and describes the users of the batch, some at a time: what was made of a user stays, its state goes. */
+  private async draft(batch: Batch): Promise<CommitDraft> {
+    const draft = new CommitDraft(this.partition, this.users.max);
+    const users = [...batch.users.values()];
+    batch.users.clear();
+    while (users.length > 0) {
+      const some = users.splice(0, FEATURED_USERS);
+      for (const featured of await this.featurizer.features(some)) draft.add(featured);
+      for (const user of some) if (user.state === null && user.existed) draft.remove(user);
+    }
+    return draft;
   }
 
   /** Reduces records until the batch is full, or until an activation whose table is not complete. */
-  private async reduce(records: readonly LogRecord[], batch: Batch): Promise<Reduced> {
-    const judgements = records.map((record) => judge(record, this.judging));
-    const loaded = await this.load(judgements.flatMap((judged) => (judged.kind === 'user' ? [judged.userId] : [])));
-    let { table } = this;
-    let { activation } = this.metadata();
-    let waitingFor: string | null = null;
-    let consumed = 0;
-    for (const judged of judgements) {
-      const record = records[consumed]!;
+  private async reduce(read: readonly LogRecord[], before: Reduced, batch: Batch): Promise<Reduced> {
+    const judgements = read.map((record) => judge(record, this.judging));
+    const loaded = await this.load(
+      judgements.flatMap((judged) =>
+        judged.kind === 'user' && !batch.users.has(judged.userId) ? [judged.userId] : [],
+      ),
+    );
+    let { records, offset, table, activation } = before;
+    for (const [index, judged] of judgements.entries()) {
+      const record = read[index]!;
       if (judged.kind === 'activation') {
         const next = await this.tableOf(judged.activation, record.offset);
-        if (next === undefined) {
-          waitingFor = judged.activation.version;
-          break;
-        }
+        if (next === undefined) return { records, offset, table, activation, waitingFor: judged.activation.version };
         table = next;
         activation = judged.activation;
         batch.count('activation');
       } else if (judged.kind === 'nobody') {
         batch.reject(record, judged.rejection);
       } else {
-        const cause = batch.apply(judged.userId, judged.record, loaded.get(judged.userId), table!);
+        const cause = batch.apply(judged.userId, judged.record, loaded.get(judged.userId), table);
         if (judged.rejection !== null) batch.reject(record, judged.rejection);
         else if (cause !== null) batch.reject(record, { cause, detail: REDUCER_CAUSES[cause] });
       }
-      consumed += 1;
+      offset = record.offset + 1;
+      records += 1;
       if (batch.outputBytes >= this.options.config.commit.maxOutputBytes) break;
     }
-    return { consumed, table: table!, activation, waitingFor };
+    return { records, offset, table, activation, waitingFor: null };
   }
 
   /** The users of a batch, from the cache or the store. */
@@ -234,37 +252,18 @@ export class FeatureTask {
   }
 
   /** The log first, then the store: never the other way round. */
-  private async commit(
-    batch: Batch,
-    featured: readonly Featured[],
-    offset: number,
-    activation: Activation | null,
-  ): Promise<void> {
+  private async commit(batch: Batch, draft: CommitDraft, { offset, activation }: Reduced): Promise<void> {
     const { partition } = this;
-    const topic = 'sequence-features';
-    const outputs: NewRecord[] = batch.outputs;
-    const changes: UserChange[] = [];
-    for (const { user, stateBody, cache, features } of featured) {
-      const key = Buffer.from(user.userId);
-      outputs.push({ topic, partition, timestampMs: user.arrivalTimeMs, key, value: features });
-      changes.push({ userId: user.userId, stateBody, cache });
-    }
-    for (const user of batch.users.values()) {
-      if (user.state !== null || !user.existed) continue;
-      const key = Buffer.from(user.userId);
-      outputs.push({ topic, partition, timestampMs: user.arrivalTimeMs, key, value: null });
-      changes.push({ userId: user.userId, stateBody: null, cache: null });
-    }
     const before = this.metadata();
     let metadata = before;
     await this.writer!.commit({
-      outputs,
+      outputs: [...batch.outputs, ...draft.outputs],
       offsets: [{ input: this.input, offset }],
       metadata: (ends) => {
         const end = (name: string, unchanged: number) =>
           ends.get(partitionName({ topic: name, partition })) ?? unchanged;
         metadata = {
-          featuresEnd: end(topic, before.featuresEnd),
+          featuresEnd: end('sequence-features', before.featuresEnd),
           historyEnd: end('action-history', before.historyEnd),
           rejectedEnd: end('rejected-actions', before.rejectedEnd),
           activation,
@@ -277,9 +276,12 @@ export class FeatureTask {
     this.offset = offset;
     this.committed = metadata;
     await this.at('log-committed');
-    for (const { user, state, cache } of featured) this.users.set(user.userId, { state, cache });
-    for (const { userId, stateBody } of changes) if (stateBody === null) this.users.delete(userId);
-    await this.openStore().commit(changes, { offset, featuresEnd: metadata.featuresEnd });
+    for (const { userId } of draft.changes) {
+      const user = draft.decoded.get(userId);
+      if (user === undefined) this.users.delete(userId);
+      else this.users.set(userId, user);
+    }
+    await this.openStore().commit(draft.changes, { offset, featuresEnd: metadata.featuresEnd });
     await this.at('store-committed');
   }
 
@@ -308,12 +310,21 @@ export class FeatureTask {
   }
 }
 
+/** How far the records of a commit are reduced. */
 interface Reduced {
-  readonly consumed: number;
+  readonly records: number;
+  /** Of the next record. */
+  readonly offset: number;
   readonly table: ItemTable;
   readonly activation: Activation | null;
   readonly waitingFor: string | null;
 }
+
+/** One read of the log. */
+const READ_RECORDS = 2_000;
+const READ_BYTES = 4 * 1024 * 1024;
+/** Users scored and described together: enough to fill the batches of the model with rows of like length. */
+const FEATURED_USERS = 1_000;
 
 const REDUCER_CAUSES = {
   late: 'the action is at or below the left edge of the window: what is there was sealed',

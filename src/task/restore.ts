@@ -8,7 +8,7 @@ import type { Codec } from '../serde/codec.ts';
 import type { StateCodec } from '../../state/state-codec.ts';
 import type { SequenceFeaturesRecord } from '../../topics/records.ts';
 import { decodeMetadata, type CommitMetadata } from './commit-metadata.ts';
-import type { UserStore } from './user-store.ts';
+import type { UserChange, UserStore } from './user-store.ts';
 
 export interface RestoreOptions {
   readonly log: Log;
@@ -39,9 +39,11 @@ export async function restore(committed: Committed | undefined, options: Restore
   const metadata = decodeMetadata(committed.metadata, input);
   await check(committed, metadata, featuresEnd, features, options);
   const held = store.position();
-  const from = held !== undefined && held.offset <= committed.offset ? held : undefined;
+  const same = held?.offset === committed.offset;
+  if (same && store.isWhole()) return { offset: committed.offset, metadata, records: 0 };
+  // At the committed offset and not whole: the log has lost the commit that the store was in.
+  const from = held !== undefined && held.offset < committed.offset ? held : undefined;
   if (from === undefined && !store.isEmpty()) await store.wipe();
-  if (from?.offset === committed.offset) return { offset: committed.offset, metadata, records: 0 };
   const start = from?.featuresEnd ?? (await log.startOffset(features));
   const records = await readTail(start, metadata.featuresEnd, committed.offset, features, options);
   await store.commit([], { offset: committed.offset, featuresEnd: metadata.featuresEnd });
@@ -116,7 +118,7 @@ async function readTail(
     if (tail.length === 0) break;
     await codec.learn(tail);
     // Of several records of a user in one read the last is the newest.
-    const changes = new Map<string, Parameters<UserStore['commit']>[0][number]>();
+    const changes = new Map<string, UserChange>();
     for (const record of tail) {
       const userId = record.key!.toString();
       if (record.value === null) {
@@ -132,8 +134,7 @@ async function readTail(
       changes.set(userId, { userId, stateBody, cache: null });
     }
     offset = tail.at(-1)!.offset + 1;
-    // Without a position until all is read: a restore that is cut short starts again.
-    await store.commit([...changes.values()], null);
+    await store.add(changes.values());
     records += tail.length;
     onProgress?.(offset - start, end - start);
   }

@@ -61,9 +61,13 @@ export function cacheOf(row: FoldRow, score: Score, before: ScoreCache | null, m
   };
 }
 
+/** What is kept in the store: without the score, and nothing of a hidden state that is not finite. */
+export const storable = (cache: ScoreCache | null): ScoreCache | null =>
+  cache === null || cache.score?.finite === false ? null : { ...cache, score: null };
+
 /** Lengths (u16 each) of version and model hash, both as UTF-8, folded (u32), withVector (u32), hidden (f32 LE). */
 export function encodeCache(cache: ScoreCache | null): Buffer {
-  if (cache === null || cache.score?.finite === false) return Buffer.alloc(0);
+  if (cache === null) return Buffer.alloc(0);
   const version = cache.itemVersion ?? '';
   const versionBytes = Buffer.byteLength(version);
   const hashBytes = Buffer.byteLength(cache.modelHash);

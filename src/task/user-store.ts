@@ -1,6 +1,6 @@
 /** The users of one task in LevelDB: state and score cache by user id, and how far into the log they have come. */
 import type { Logger } from 'pino';
-import { KeyedStore } from '../../state/store.ts';
+import { ProgressStore, type Change } from '../../state/progress-store.ts';
 import type { StateCodec } from '../../state/state-codec.ts';
 import type { UserState } from '../../state/user-state.ts';
 import { decodeCache, encodeCache, type CachedUser, type ScoreCache } from './score-cache.ts';
@@ -26,30 +26,31 @@ export interface UserStoreOptions {
   readonly rememberedKeys: number;
 }
 
-type Kept = StorePosition | { readonly restoring: true };
-
 export class UserStore {
-  private readonly store: KeyedStore<Kept>;
+  private readonly store: ProgressStore<StorePosition>;
   private readonly stateCodec: StateCodec;
 
-  private constructor(store: KeyedStore<Kept>, stateCodec: StateCodec) {
+  private constructor(store: ProgressStore<StorePosition>, stateCodec: StateCodec) {
     this.store = store;
     this.stateCodec = stateCodec;
   }
 
   static async open(folder: string, options: UserStoreOptions): Promise<UserStore> {
-    const { store } = await KeyedStore.open<Kept>(folder, options);
-    return new UserStore(store, options.stateCodec);
+    return new UserStore(await ProgressStore.open<StorePosition>(folder, options), options.stateCodec);
   }
 
-  /** Undefined: the store is empty, or was left in the middle of a restore. */
+  /** L; undefined: the store is empty, or its first fill was interrupted. */
   position(): StorePosition | undefined {
-    const position = this.store.position();
-    return position === undefined || 'restoring' in position ? undefined : position;
+    return this.store.position();
+  }
+
+  /** Whether the store holds what L says and nothing of what comes after it. */
+  isWhole(): boolean {
+    return this.store.isWhole();
   }
 
   isEmpty(): boolean {
-    return this.store.position() === undefined;
+    return this.store.isEmpty();
   }
 
   async getMany(userIds: readonly string[]): Promise<(CachedUser<UserState> | undefined)[]> {
@@ -57,16 +58,14 @@ export class UserStore {
     return values.map((value) => (value === undefined ? undefined : this.decode(value)));
   }
 
-  /** One batch: all or nothing. A null position marks a restore that has not come to its end. */
-  async commit(changes: readonly UserChange[], position: StorePosition | null): Promise<void> {
-    const puts: [Buffer, Buffer][] = [];
-    const deletes: Buffer[] = [];
-    for (const { userId, stateBody, cache } of changes) {
-      const key = Buffer.from(userId);
-      if (stateBody === null) deletes.push(key);
-      else puts.push([key, this.encode(stateBody, cache)]);
-    }
-    await this.store.commit({ puts, deletes, position: position ?? { restoring: true } });
+  /** Interrupted, it leaves the store at its old position, and not whole. */
+  commit(changes: Iterable<UserChange>, position: StorePosition): Promise<void> {
+    return this.store.commit(this.encodeAll(changes), position);
+  }
+
+  /** A part of what leads to the next position. */
+  add(changes: Iterable<UserChange>): Promise<void> {
+    return this.store.add(this.encodeAll(changes));
   }
 
   /** Every user and the bytes of its state, caches apart, in order of the user id's bytes. */
@@ -84,6 +83,12 @@ export class UserStore {
 
   close(): Promise<void> {
     return this.store.close();
+  }
+
+  private *encodeAll(changes: Iterable<UserChange>): Generator<Change> {
+    for (const { userId, stateBody, cache } of changes) {
+      yield [Buffer.from(userId), stateBody === null ? null : this.encode(stateBody, cache)];
+    }
   }
 
   /** Length of the cache (u16), the cache, the state behind its version byte. */
