@@ -48,7 +48,11 @@ async function runBench(name: string): Promise<unknown> {
 function containerMemorySettings(): Record<string, string> {
   const line = /^ENV (MALLOC_ARENA_MAX=.*)$/m.exec(readFileSync(packagePath('Dockerfile'), 'utf8'));
   if (line === null) throw new Error('the Dockerfile sets no MALLOC_ARENA_MAX');
-  return Object.fromEntries(line[1]!.split(' ').map((setting) => setting.split(/=(.*)/s).slice(0, 2)));
+  const settings = line[1]!.split(' ').map((setting): [string, string] => {
+    const [name, ...value] = setting.split('=');
+    return [name!, value.join('=')];
+  });
+  return Object.fromEntries(settings);
 }
 
 function commitId(): string {
