@@ -4,6 +4,7 @@
  */
 export const LAYERS = [
   'src/base', // errors, configuration, small pure helpers
+  'src/local-kafka', // a real Kafka and registry on this machine, for tests and demos
   'topics', // what is on the wire
   'src/serde', // bytes <-> records, the registry
   'src/log', // the log port and its implementations
@@ -13,6 +14,7 @@ export const LAYERS = [
   'src/vectors', // item and user vectors built from the log
   'src/task', // decode -> reduce -> fold -> describe -> commit
   'src/join', // features and long-term vectors, joined for ranking
+  'src/observe', // metrics, health, status
   'src/run', // a deployment opened, and the worker that drives its tasks
   'src/quality', // what the features are worth, measured
   'src/demo', // the product in two minutes

@@ -102,6 +102,11 @@ export const ERRORS = {
     'The topic has another number of partitions than configured',
     'Partition counts are pinned: set `partitions` to what the topic has, or start with a new data folder.',
   ),
+  TOPIC_CONFIG: kind(
+    4,
+    'The topics are not as they must be',
+    '`freshet topics plan` shows the differences, `freshet topics apply` removes those that can be removed safely.',
+  ),
   ITEM_VERSION_INCOMPLETE: kind(
     4,
     'The log activates an item-vector version whose table is not complete',
@@ -122,6 +127,11 @@ export const ERRORS = {
     'The table of schema ids in the data folder cannot be used',
     'It says under which schema each record was written: restore it from a copy, or load the source again into a new data folder.',
   ),
+  HTTP_UNAVAILABLE: kind(
+    4,
+    'The address for health and metrics cannot be listened on',
+    'Free the port or set another with --http-port (0 takes a free one), and --http-host to an address of this machine.',
+  ),
   MODEL_INVALID: kind(4, 'The intent model cannot be used', 'Use a model with a complete card; see docs/models.md.'),
   FENCED: kind(1, 'Another process has taken over this partition', 'Nothing to do: the other one goes on.'),
   STORE_DAMAGED: kind(
@@ -129,10 +139,97 @@ export const ERRORS = {
     'The local state store is damaged',
     'Nothing to do: the store is a cache of the log; it is wiped and rebuilt from there.',
   ),
+  LOG_UNAVAILABLE: kind(
+    1,
+    'The Kafka cluster does not answer as it should',
+    'Check the brokers, the network, and that kafka.tls and kafka.saslMechanism are what the listener wants; Freshet goes on by itself, and nothing that was committed is lost.',
+  ),
+  COMMIT_UNKNOWN: kind(
+    1,
+    'Kafka did not say whether a commit took place',
+    'Nothing to do: what is committed is read again before anything else is written.',
+  ),
+  KAFKA_TLS: kind(
+    4,
+    'No secure connection to the Kafka cluster can be made',
+    'Check kafka.tls, kafka.tlsCaFile, the host names in the certificates of the brokers, and the client certificate.',
+  ),
+  KAFKA_AUTHENTICATION: kind(
+    4,
+    'The Kafka cluster does not accept the credentials',
+    'Check kafka.saslMechanism, kafka.saslUsername and the password, or the client certificate.',
+  ),
+  KAFKA_AUTHORIZATION: kind(
+    4,
+    'The Kafka cluster does not allow the request',
+    'Grant the user of Freshet what it needs: docs/security.md lists the ACLs of each role.',
+  ),
+  KAFKA_RECORD_TOO_LARGE: kind(
+    4,
+    'A record is larger than its topic takes',
+    'Raise max.message.bytes of the topic (and message.max.bytes of the brokers), then start again.',
+  ),
+  KAFKA_COMPRESSION_UNSUPPORTED: kind(
+    4,
+    'A record batch is compressed in a way that cannot be read',
+    'Freshet reads gzip and zstd: set compression.type of the producers, or of the topic, to gzip, zstd or none, and load what is already there again.',
+  ),
+  KAFKA_UNSUPPORTED: kind(
+    4,
+    'The Kafka cluster does not support what Freshet needs',
+    'Use brokers of version 3.9 or later.',
+  ),
+  KAFKA_REFUSED: kind(
+    4,
+    'The Kafka cluster refuses the request',
+    'Change what is named here, in the configuration of Freshet or of the brokers, then start again.',
+  ),
   REGISTRY_UNAVAILABLE: kind(
     1,
     'The schema registry does not answer',
     'Check the registry; Freshet goes on by itself.',
+  ),
+  REGISTRY_DENIED: kind(
+    2,
+    'The schema registry refuses the credentials',
+    'Correct registryAuth. In the mode `register` the user must be allowed to write subjects and their compatibility; `lookup` only reads.',
+  ),
+  SCHEMA_PENDING: kind(
+    1,
+    'The registry does not know the schema id so far',
+    'Nothing to do if the schema is on its way; its records are rejected once the registry has said so for a minute.',
+  ),
+  SCHEMA_MISSING: kind(
+    4,
+    'The registry lacks a schema of this version of Freshet',
+    'Register the schemas of topics/schemas unchanged under their subjects, or start once with --registry-mode=register.',
+  ),
+  SCHEMA_REFUSED: kind(
+    4,
+    'The registry does not take a schema',
+    'Allow it for the subject (mode, rules), or register the schemas of topics/schemas there and use --registry-mode=lookup.',
+  ),
+  SCHEMA_LIMIT: kind(
+    4,
+    'The records name more schemas than are kept',
+    'A producer registers a schema a record, or nearly so: let it reuse its schemas.',
+  ),
+  COMPATIBILITY_WEAK: kind(
+    4,
+    'A subject of the registry is not FULL_TRANSITIVE',
+    'Set its compatibility to FULL_TRANSITIVE: topics are replayed, so every version must read every other.',
+  ),
+  PORT_IN_USE: kind(4, 'The port is taken', 'Choose another port, or stop what listens on it.'),
+  TOOL_MISSING: kind(4, 'A program that this command needs is not there', 'Install it and put it on the PATH.'),
+  DOWNLOAD_FAILED: kind(
+    1,
+    'A download failed',
+    'Check the network and run the command again: nothing that is half downloaded is kept.',
+  ),
+  LOCAL_KAFKA_FAILED: kind(
+    1,
+    'The local Kafka or its registry cannot be used',
+    'The last lines of its log say why: mend that, or start again with another --data-dir.',
   ),
   INTERNAL: kind(1, 'An invariant of Freshet does not hold', 'This is a defect: please report it with the log lines.'),
 } as const satisfies Record<string, ErrorKind>;
