@@ -1,14 +1,15 @@
 /** The configuration: file < environment < flags, key by key; slips refused with the nearest known name. */
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CONFIG_KEYS, configurationTable, loadConfig } from '../src/base/config.ts';
+import { CONFIG_KEYS, configurationTable, loadConfig, withoutSecrets } from '../src/base/config.ts';
 import type { Config } from '../src/base/config.ts';
 import { FreshetError } from '../src/base/errors.ts';
 import { editDistance, nearest } from '../src/base/nearest.ts';
 import { packagePath } from '../src/base/package-root.ts';
+import { tempDir } from './support/temp-dir.ts';
 
 interface Given {
   /** Content of freshet.config.json in the working folder. */
@@ -18,7 +19,7 @@ interface Given {
 }
 
 function load({ file, env = {}, flags = {} }: Given): Config & { readonly cwd: string } {
-  const cwd = mkdtempSync(join(tmpdir(), 'freshet-config-'));
+  const cwd = tempDir();
   if (file !== undefined) {
     writeFileSync(join(cwd, 'freshet.config.json'), typeof file === 'string' ? file : JSON.stringify(file));
   }
@@ -41,6 +42,29 @@ describe('defaults', () => {
     expect(config).toEqual({
       dataDir: join(cwd, '.freshet'),
       appId: 'freshet',
+      brokers: [],
+      registry: null,
+      registryMode: 'register',
+      registryAuth: { username: null, password: null, passwordFile: null, tokenFile: null },
+      kafka: {
+        clientId: 'freshet',
+        tls: false,
+        tlsCaFile: null,
+        tlsCertFile: null,
+        tlsKeyFile: null,
+        tlsKeyPassphraseFile: null,
+        saslMechanism: null,
+        saslUsername: null,
+        saslPassword: null,
+        saslPasswordFile: null,
+        sessionTimeoutMs: 30_000,
+        heartbeatIntervalMs: 3_000,
+        transactionTimeoutMs: 60_000,
+        replicationFactor: -1,
+        minInsyncReplicas: null,
+        connectionTimeoutMs: 5_000,
+        requestTimeoutMs: 30_000,
+      },
       partitions: 8,
       actionTypes: ['view', 'like', 'bookmark', 'comment', 'follow', 'unlike', 'unbookmark', 'unfollow'],
       undo: { unlike: 'like', unbookmark: 'bookmark', unfollow: 'follow' },
@@ -52,8 +76,12 @@ describe('defaults', () => {
       maxIdBytes: 256,
       maxSurfaceBytes: 64,
       commit: { intervalMs: 1000, maxRecords: 20_000, maxOutputBytes: 16_777_216 },
+      emit: 'commit',
+      workers: 1,
+      standby: false,
       cacheUsers: 2_000,
       model: packagePath('models/intent'),
+      http: { port: null, host: '127.0.0.1' },
       log: { level: 'info' },
     });
   });
@@ -87,12 +115,18 @@ describe('precedence', () => {
     expect(load({ env: { FRESHET_PARTITIONS: 'many' }, flags: { partitions: 4 } }).partitions).toBe(4);
   });
 
-  it('gives every key outside lists a variable and a flag that work', () => {
+  it('gives every key outside lists a variable and a flag that work, a secret no flag', () => {
     for (const key of CONFIG_KEYS.filter((each) => each.env !== null)) {
       const text = typeof key.default === 'string' ? key.default : JSON.stringify(key.default);
-      expect(refused({ env: { [key.env!]: text } }), key.path).toBe('accepted');
-      expect(refused({ flags: { [key.attribute!]: text } }), key.path).toBe('accepted');
+      const given = key.kind === 'text or null' ? '' : text;
+      expect(refused({ env: { [key.env!]: given } }), key.path).toBe('accepted');
+      if (key.secret) expect(key.attribute, key.path).toBeNull();
+      else expect(refused({ flags: { [key.attribute!]: given } }), key.path).toBe('accepted');
     }
+    expect(CONFIG_KEYS.filter(({ secret }) => secret).map(({ path }) => path)).toEqual([
+      'registryAuth.password',
+      'kafka.saslPassword',
+    ]);
   });
 });
 
@@ -103,6 +137,18 @@ describe('texts of variables and flags', () => {
     expect(load({ flags: { actionTypes: 'a, b' } }).actionTypes).toEqual(['a', 'b']);
   });
 
+  it('that are empty become null or an empty list, where the key may be that', () => {
+    const env = { FRESHET_KAFKA_TLS_CA_FILE: '', FRESHET_BROKERS: '', FRESHET_KAFKA_SASL_MECHANISM: '' };
+    const { brokers, kafka } = load({ env });
+    expect([brokers, kafka.tlsCaFile, kafka.saslMechanism]).toEqual([[], null, null]);
+  });
+
+  it('stay texts where they look like numbers or null', () => {
+    const env = { FRESHET_KAFKA_SASL_MECHANISM: 'plain', FRESHET_KAFKA_SASL_USERNAME: 'null' };
+    const { kafka } = load({ env: { ...env, FRESHET_KAFKA_SASL_PASSWORD: '007' } });
+    expect([kafka.saslUsername, kafka.saslPassword]).toEqual(['null', '007']);
+  });
+
   it('become objects as JSON', () => {
     expect(load({ env: { FRESHET_UNDO: '{"unlike":"like"}' } }).undo).toEqual({ unlike: 'like' });
   });
@@ -111,6 +157,10 @@ describe('texts of variables and flags', () => {
     const { cwd, dataDir, model } = load({ flags: { dataDir: 'd', model: 'm' } });
     expect([dataDir, model]).toEqual([join(cwd, 'd'), join(cwd, 'm')]);
     expect(load({ flags: { dataDir: '/d' } }).dataDir).toBe('/d');
+    const auth = load({ env: { FRESHET_REGISTRY_AUTH_TOKEN_FILE: 'token' } });
+    expect(auth.registryAuth.tokenFile).toBe(join(auth.cwd, 'token'));
+    const tls = load({ file: { kafka: { tls: true, tlsCaFile: '../ca.pem' } } });
+    expect(tls.kafka.tlsCaFile).toBe(join(tls.cwd, '..', 'ca.pem'));
   });
 });
 
@@ -121,7 +171,7 @@ describe('the file', () => {
   });
 
   it('may have any name', () => {
-    const cwd = mkdtempSync(join(tmpdir(), 'freshet-config-'));
+    const cwd = tempDir();
     writeFileSync(join(cwd, 'my.json'), '{"appId":"mine"}');
     expect(loadConfig({ file: 'my.json', env: {}, flags: {}, cwd }).appId).toBe('mine');
   });
@@ -207,9 +257,93 @@ describe('keys must agree with each other', () => {
     expect(refused(given)).toMatch(message);
   });
 
+  const on = (kafka: object): Given => ({ file: { brokers: ['a:1'], registry: 'http://r', kafka } });
+  const scram = { saslMechanism: 'scram-sha-512', saslUsername: 'u' };
+  it.each([
+    ['brokers without port', { flags: { brokers: 'a' } }, /brokers\[0\]: must be host:port, given "a" \(flag/],
+    ['brokers without registry', { flags: { brokers: 'a:1,b:2' } }, /registry: is needed with brokers: give the URL/],
+    [
+      'a registry without brokers',
+      { flags: { registry: 'http://r' } },
+      /registry: does nothing without .*give brokers/,
+    ],
+    ['a registry that is no URL', { flags: { brokers: 'a:1', registry: 'r:8081' } }, /registry: must be an http/],
+    ['workers without brokers', { flags: { workers: 2 } }, /workers: must be 1 without brokers: the embedded log/],
+    ['standby without brokers', { flags: { standby: 'true' } }, /standby: does nothing without brokers/],
+    ['a CA without TLS', on({ tlsCaFile: 'f' }), /kafka\.tlsCaFile: does nothing without kafka\.tls=true/],
+    ['a key without certificate', on({ tls: true, tlsKeyFile: 'f' }), /tlsKeyFile: needs kafka\.tlsCertFile/],
+    ['a certificate without key', on({ tls: true, tlsCertFile: 'f' }), /tlsCertFile: needs kafka\.tlsKeyFile/],
+    ['a passphrase alone', on({ tls: true, tlsKeyPassphraseFile: 'f' }), /PassphraseFile: needs kafka\.tlsKeyFile/],
+    ['another mechanism', on({ ...scram, saslMechanism: 'scram' }), /saslMechanism: .*"scram-sha-256".*given "scram"/],
+    [
+      'SASL without user',
+      on({ saslMechanism: 'plain', saslPassword: 'p' }),
+      /saslMechanism: needs kafka\.saslUsername/,
+    ],
+    ['SASL without password', on(scram), /saslMechanism: needs kafka\.saslPasswordFile, or kafka\.saslPassword/],
+    ['two passwords', on({ ...scram, saslPassword: 'p', saslPasswordFile: 'f' }), /PasswordFile: cannot be given tog/],
+    ['a user without mechanism', on({ saslUsername: 'u' }), /saslUsername: does nothing without kafka\.saslMechanism/],
+    ['slow heartbeats', on({ heartbeatIntervalMs: 10_001 }), /heartbeatIntervalMs: must be at most a third/],
+    ['slow requests', on({ requestTimeoutMs: 60_001 }), /requestTimeoutMs: must be at most kafka\.transactionTim/],
+    ['no replica', on({ replicationFactor: 0 }), /replicationFactor: must be -1 or at least 1/],
+    ['too many in sync', on({ replicationFactor: 2, minInsyncReplicas: 3 }), /minInsyncReplicas: must be at most/],
+    ['registry: a user alone', { file: { registryAuth: { username: 'u' } } }, /username: needs registryAuth\.password/],
+    ['registry: a password alone', { file: { registryAuth: { password: 'p' } } }, /password: needs registryAuth\.user/],
+    ['registry: a file alone', { file: { registryAuth: { passwordFile: 'p' } } }, /passwordFile: needs registryAuth/],
+    [
+      'registry: two passwords',
+      { file: { registryAuth: { username: 'u', password: 'p', passwordFile: 'f' } } },
+      /passwordFile: cannot be given together with registryAuth\.password/,
+    ],
+    [
+      'registry: two ways',
+      { file: { registryAuth: { username: 'u', password: 'p', tokenFile: 'f' } } },
+      /tokenFile: cannot be given together with registryAuth\.username/,
+    ],
+  ])('connection: %s', (_, given, message) => {
+    expect(refused(given)).toMatch(message);
+  });
+
+  it('a whole connection is accepted', () => {
+    const tls = { tls: true, tlsCaFile: 'a', tlsCertFile: 'b', tlsKeyFile: 'c', tlsKeyPassphraseFile: 'd' };
+    expect(refused(on({ ...tls, ...scram, saslPasswordFile: 'e', replicationFactor: 3, minInsyncReplicas: 2 }))).toBe(
+      'accepted',
+    );
+  });
+
   it('names like methods of objects are names like any other', () => {
     const given = { actionTypes: ['constructor', 'view'], undo: { constructor: 'view' } };
     expect(load({ file: given }).undo).toEqual({ constructor: 'view' });
+  });
+});
+
+describe('secrets', () => {
+  const SECRET = 'tr0ub4dor';
+  const sasl = { saslMechanism: 'plain', saslUsername: 'u', saslPassword: SECRET };
+
+  it('are in the configuration and not in its print', () => {
+    const registryAuth = { username: 'u', password: SECRET };
+    const config = load({ file: { brokers: ['a:1'], registry: 'http://r', kafka: sasl, registryAuth } });
+    expect([config.kafka.saslPassword, config.registryAuth.password]).toEqual([SECRET, SECRET]);
+    expect(withoutSecrets(config)).not.toContain(SECRET);
+    expect(JSON.parse(withoutSecrets(config, 2))).toMatchObject({
+      kafka: { saslUsername: 'u', saslPassword: '***', saslPasswordFile: null },
+      registryAuth: { password: '***' },
+    });
+  });
+
+  it.each([
+    ['of another type', { file: { kafka: { ...sasl, saslPassword: [SECRET] } } }],
+    ['in a group of another type', { file: { kafka: [sasl] } }],
+    ['in a URL', { flags: { registry: `http://u:${SECRET}@r` } }],
+    ['without brokers, in a URL', { file: { brokers: [`u:${SECRET}@a:1`] } }],
+    ['twice', { file: { kafka: { ...sasl, saslPasswordFile: 'f' } } }],
+    ['in a file with a slip', { file: `{"kafka":{"saslPassword":"${SECRET}"x}}` }],
+    ['in a file with a short slip', { file: `{"p":"${SECRET}",}` }],
+    ['in a file that is no JSON', { file: SECRET }],
+  ])('are not in the refusal of one %s', (_, given) => {
+    expect(refused(given)).toMatch(/^CONFIG_INVALID /);
+    expect(refused(given)).not.toContain(SECRET);
   });
 });
 
@@ -217,7 +351,9 @@ describe('the documentation of the keys', () => {
   it('describes every key and every default of the configuration', () => {
     for (const key of CONFIG_KEYS) expect(key.description, key.path).toMatch(/^[A-Z].*\.$/);
     const leaves = Object.entries(load({})).flatMap(([name, value]) =>
-      ['commit', 'log'].includes(name) ? Object.keys(value as object).map((inner) => `${name}.${inner}`) : [name],
+      ['commit', 'http', 'kafka', 'log', 'registryAuth'].includes(name)
+        ? Object.keys(value as object).map((inner) => `${name}.${inner}`)
+        : [name],
     );
     const documented = CONFIG_KEYS.filter((key) => key.env !== null).map((key) => key.path);
     expect(documented.sort()).toEqual(leaves.filter((name) => name !== 'cwd').sort());

@@ -24,13 +24,34 @@ export interface TopicDeclaration {
   readonly cleanup: 'delete' | 'compact';
   /** -1 keeps records for ever; null where the cleanup policy makes retention by time meaningless. */
   readonly retentionMs: number | null;
-  /** Who sets the record timestamp, as Kafka's message.timestamp.type. */
-  readonly timestamps: 'CreateTime' | 'LogAppendTime';
+  /** How long a compacted topic keeps at least the tombstone of a key; null where nothing is compacted. */
+  readonly tombstoneRetentionMs: number | null;
+  /** How long at least a record stays before compaction may take it for a newer one of its key. */
+  readonly compactionLagMs: number | null;
+  /**
+   * Who sets the record timestamp, as Kafka's message.timestamp.type. `either`: created as CreateTime; an operator may
+   * choose LogAppendTime.
+   */
+  readonly timestamps: 'CreateTime' | 'LogAppendTime' | 'either';
+  /** How far at most a producer's timestamp may be ahead of the broker's clock; null: as far as it likes. */
+  readonly timestampsAheadMs: number | null;
   /** Subjects of the registry whose schemas the values follow. */
   readonly subjects: readonly string[];
 }
 
+const HOUR_MS = 3_600_000;
 const DAY_MS = 86_400_000;
+/** A reader or a store that was away for longer may miss that a key is gone. Erases must not wait for ever either. */
+const TOMBSTONE_RETENTION_MS = 7 * DAY_MS;
+const COMPACTED = {
+  cleanup: 'compact',
+  retentionMs: null,
+  tombstoneRetentionMs: TOMBSTONE_RETENTION_MS,
+  compactionLagMs: 0,
+  timestamps: 'CreateTime',
+  // Its writer takes the timestamp from its input: a broker that refused it would stop the task for good.
+  timestampsAheadMs: null,
+} as const;
 
 /** The declarations, for a number of partitions of everything that is placed by user. */
 export function declareTopics(partitions: number): readonly TopicDeclaration[] {
@@ -43,7 +64,11 @@ export function declareTopics(partitions: number): readonly TopicDeclaration[] {
       cleanup: 'delete',
       // A loaded log is as old as its source: Kafka would delete it at once under any other retention.
       retentionMs: -1,
-      timestamps: 'CreateTime',
+      tombstoneRetentionMs: null,
+      compactionLagMs: null,
+      timestamps: 'either',
+      // An action is future where its event time is after its arrival: that needs producers whose clocks are about right.
+      timestampsAheadMs: HOUR_MS,
       subjects: ['user-actions-value', CONTROL_SUBJECT],
     },
     {
@@ -51,9 +76,7 @@ export function declareTopics(partitions: number): readonly TopicDeclaration[] {
       doc: 'Item vectors by version; a version takes effect when user-actions activates it.',
       key: 'version, slash, item id, UTF-8; the manifest has an empty item id',
       partitions: 1,
-      cleanup: 'compact',
-      retentionMs: null,
-      timestamps: 'CreateTime',
+      ...COMPACTED,
       subjects: ['item-embeddings-value'],
     },
     {
@@ -61,9 +84,7 @@ export function declareTopics(partitions: number): readonly TopicDeclaration[] {
       doc: 'Long-term user vectors, computed daily or so.',
       key: 'user id, UTF-8',
       partitions,
-      cleanup: 'compact',
-      retentionMs: null,
-      timestamps: 'CreateTime',
+      ...COMPACTED,
       subjects: ['user-embeddings-value'],
     },
     {
@@ -71,9 +92,9 @@ export function declareTopics(partitions: number): readonly TopicDeclaration[] {
       doc: 'Realtime sequence features, one a changed user and commit: the product and the recovery log.',
       key: 'user id, UTF-8',
       partitions,
-      cleanup: 'compact',
-      retentionMs: null,
-      timestamps: 'CreateTime',
+      ...COMPACTED,
+      // Readers that follow less than this behind see each record.
+      compactionLagMs: HOUR_MS,
       subjects: ['sequence-features-value'],
     },
     {
@@ -81,9 +102,7 @@ export function declareTopics(partitions: number): readonly TopicDeclaration[] {
       doc: 'Sealed actions in chunks, a ring of 1,024 chunks a user and sequence.',
       key: 'user id and sequence, length-prefixed, then chunk number modulo 1,024',
       partitions,
-      cleanup: 'compact',
-      retentionMs: null,
-      timestamps: 'CreateTime',
+      ...COMPACTED,
       subjects: ['action-history-value'],
     },
     {
@@ -93,7 +112,11 @@ export function declareTopics(partitions: number): readonly TopicDeclaration[] {
       partitions,
       cleanup: 'delete',
       retentionMs: 30 * DAY_MS,
-      timestamps: 'CreateTime',
+      tombstoneRetentionMs: null,
+      compactionLagMs: null,
+      // The days count from the rejection: the input may be years old, and would be deleted at once.
+      timestamps: 'LogAppendTime',
+      timestampsAheadMs: null,
       subjects: ['rejected-actions-value'],
     },
     {
@@ -101,9 +124,7 @@ export function declareTopics(partitions: number): readonly TopicDeclaration[] {
       doc: 'Newest realtime features joined with the newest long-term vector of a user: what ranking reads.',
       key: 'user id, UTF-8',
       partitions,
-      cleanup: 'compact',
-      retentionMs: null,
-      timestamps: 'CreateTime',
+      ...COMPACTED,
       subjects: ['ranking-features-value'],
     },
   ];

@@ -5,8 +5,8 @@ import { keys } from './config-schema.ts';
 export interface ConfigKey {
   /** E.g. `commit.intervalMs`; `sequences[].name` for a key of each element of a list. */
   readonly path: string;
-  /** How a variable's or flag's text becomes a value; a list may also be given as JSON. */
-  readonly kind: 'text' | 'number' | 'list of texts' | 'list of numbers' | 'json';
+  /** How a variable's or flag's text becomes a value; a list may also be given as JSON, an empty text as null. */
+  readonly kind: 'text' | 'text or null' | 'number' | 'list of texts' | 'list of numbers' | 'json';
   /** For people, with limits, e.g. `integer 1–1024`. */
   readonly type: string;
   /** Undefined: the key is required. */
@@ -14,10 +14,12 @@ export interface ConfigKey {
   readonly description: string;
   /** E.g. `FRESHET_COMMIT_INTERVAL_MS`; null inside a list, which is given whole. */
   readonly env: string | null;
-  /** E.g. `--commit-interval-ms`; null inside a list. */
+  /** E.g. `--commit-interval-ms`; null inside a list and of a secret. */
   readonly flag: string | null;
-  /** The flag's name in the object of parsed flags, e.g. `commitIntervalMs`; null inside a list. */
+  /** The flag's name in the object of parsed flags, e.g. `commitIntervalMs`; null where there is no flag. */
   readonly attribute: string | null;
+  /** Never printed, neither by `freshet config` nor in a log line or message. */
+  readonly secret: boolean;
 }
 
 export const ENV_PREFIX = 'FRESHET_';
@@ -33,9 +35,21 @@ interface JsonSchema {
   readonly const?: unknown;
   readonly minimum?: number;
   readonly maximum?: number;
+  readonly secret?: boolean;
 }
 
 export const CONFIG_KEYS: readonly ConfigKey[] = keysOf(z.toJSONSchema(keys, { io: 'input' }) as JsonSchema, '', false);
+
+const SECRET_NAMES = new Set(CONFIG_KEYS.filter(({ secret }) => secret).map(({ path }) => path.split('.').at(-1)!));
+
+/** JSON in which secrets are `***`, as are credentials in URLs. */
+export function withoutSecrets(value: unknown, indent = 0): string {
+  const replaced = (name: string, part: unknown): unknown => {
+    if (SECRET_NAMES.has(name) && part !== null) return '***';
+    return typeof part === 'string' ? part.replace(/(?<=\/\/)\S*@|[^\s/:]+:[^\s/]*@/, '***@') : part;
+  };
+  return JSON.stringify(value, replaced, indent);
+}
 
 /** The keys as a Markdown table. */
 export function configurationTable(): string {
@@ -67,6 +81,8 @@ function keysOf(group: JsonSchema, prefix: string, insideList: boolean): ConfigK
 
 function keyOf(path: string, schema: JsonSchema, insideList: boolean): ConfigKey {
   const words = path.split(/\.|(?=[A-Z])/).map((word) => word.toLowerCase());
+  const secret = schema.secret === true;
+  const hasFlag = !insideList && !secret;
   return {
     path,
     kind: kindOf(schema),
@@ -74,8 +90,9 @@ function keyOf(path: string, schema: JsonSchema, insideList: boolean): ConfigKey
     default: schema.default,
     description: schema.description ?? '',
     env: insideList ? null : `${ENV_PREFIX}${words.join('_').toUpperCase()}`,
-    flag: insideList ? null : `--${words.join('-')}`,
-    attribute: insideList ? null : words.map((word, at) => (at === 0 ? word : capitalized(word))).join(''),
+    flag: hasFlag ? `--${words.join('-')}` : null,
+    attribute: hasFlag ? words.map((word, at) => (at === 0 ? word : capitalized(word))).join('') : null,
+    secret,
   };
 }
 
@@ -85,6 +102,7 @@ function capitalized(word: string): string {
 
 function kindOf(schema: JsonSchema): ConfigKey['kind'] {
   if (schema.type === 'string') return 'text';
+  if (schema.anyOf?.some(({ type }) => type === 'string') === true) return 'text or null';
   if (schema.type === 'integer') return 'number';
   if (schema.type === 'array' && schema.items?.type === 'string') return 'list of texts';
   if (schema.type === 'array' && schema.items?.type === 'integer') return 'list of numbers';

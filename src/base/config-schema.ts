@@ -1,5 +1,6 @@
 /** The configuration: every key with its type, default, limits and meaning, and what must hold between keys. */
 import { z } from 'zod';
+import { checkKafka, kafkaKeys } from './config-kafka.ts';
 import { LOG_LEVELS } from './logger.ts';
 
 const MAX_HALF_LIVES = 8;
@@ -42,6 +43,7 @@ export const keys = z.strictObject({
     .regex(/^[A-Za-z0-9._-]{1,100}$/, 'must match /^[A-Za-z0-9._-]{1,100}$/')
     .default('freshet')
     .meta({ description: 'Names the application: committed offsets and state belong to it.' }),
+  ...kafkaKeys,
   partitions: integer(1, 1024).default(8).meta({
     description: 'Partitions of every topic placed by user. Pinned once the topics exist.',
   }),
@@ -93,6 +95,15 @@ export const keys = z.strictObject({
       }),
     })
     .prefault({}),
+  emit: z.enum(['commit', 'action']).default('commit').meta({
+    description: 'Whether features are written once a changed user and commit, or once an action.',
+  }),
+  workers: integer(1, 64).default(1).meta({
+    description: 'Threads of this process that share its partitions. The embedded log serves one.',
+  }),
+  standby: z.boolean().default(false).meta({
+    description: 'Whether a worker keeps the stores of partitions near that another one serves. Kafka only.',
+  }),
   cacheUsers: integer(1, 10_000_000).default(2_000).meta({
     description: 'Decoded users kept in memory, least recently used first out. One number for the process.',
   }),
@@ -100,6 +111,16 @@ export const keys = z.strictObject({
     description:
       'Folder of the intent model and its card. The default is the shipped one; others are relative to the working folder.',
   }),
+  http: z
+    .strictObject({
+      port: integer(0, 65_535).nullable().default(null).meta({
+        description: 'Port of health and metrics while `run` runs; 0: any free one; null: none.',
+      }),
+      host: z.string().min(1).default('127.0.0.1').meta({
+        description: 'Address that health and metrics are served on; by default this machine only.',
+      }),
+    })
+    .prefault({}),
   log: z
     .strictObject({
       level: z.enum(LOG_LEVELS).default('info').meta({ description: 'Least severe log lines that are written.' }),
@@ -142,6 +163,13 @@ export const configuration = keys
     }
     if (new Set(values.counterHalfLivesMs).size < values.counterHalfLivesMs.length) {
       problem(['counterHalfLivesMs'], 'names a half-life twice');
+    }
+    checkKafka(values, problem);
+    if (values.brokers.length === 0 && values.workers > 1) {
+      problem(['workers'], 'must be 1 without brokers: the embedded log serves one worker');
+    }
+    if (values.brokers.length === 0 && values.standby) {
+      problem(['standby'], 'does nothing without brokers: the embedded log serves one worker');
     }
   });
 

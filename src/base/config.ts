@@ -5,19 +5,19 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { z } from 'zod';
-import { CONFIG_KEYS, ENV_PREFIX } from './config-keys.ts';
+import { CONFIG_KEYS, ENV_PREFIX, withoutSecrets } from './config-keys.ts';
 import type { ConfigKey } from './config-keys.ts';
 import { configuration } from './config-schema.ts';
 import { FreshetError } from './errors.ts';
 import { nearest } from './nearest.ts';
 import { packagePath } from './package-root.ts';
 
-export { CONFIG_KEYS, configurationTable } from './config-keys.ts';
+export { CONFIG_KEYS, configurationTable, withoutSecrets } from './config-keys.ts';
 export type { ConfigKey } from './config-keys.ts';
 
 type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
 
-/** The validated configuration; `dataDir` and `model` are absolute paths. */
+/** The validated configuration; `dataDir`, `model` and what names a file are absolute paths. */
 export type Config = DeepReadonly<z.output<typeof configuration>>;
 export type SequenceConfig = Config['sequences'][number];
 
@@ -55,7 +55,21 @@ export function loadConfig({ file, env, flags, cwd }: ConfigSources): Config {
   if (!parsed.success) throw refusal(parsed.error.issues, values, origins);
   const config = parsed.data;
   const model = origins.has('model') ? resolve(cwd, config.model) : packagePath(config.model);
-  return deepFreeze({ ...config, dataDir: resolve(cwd, config.dataDir), model });
+  return deepFreeze({
+    ...config,
+    dataDir: resolve(cwd, config.dataDir),
+    model,
+    kafka: withAbsoluteFiles(config.kafka, cwd),
+    registryAuth: withAbsoluteFiles(config.registryAuth, cwd),
+  });
+}
+
+/** Paths in keys like `tlsCaFile` are relative to the working folder. */
+function withAbsoluteFiles<T extends object>(group: T, cwd: string): T {
+  const absolute = Object.entries(group).map(([name, value]: [string, unknown]) => {
+    return [name, name.endsWith('File') && typeof value === 'string' ? resolve(cwd, value) : value];
+  });
+  return Object.fromEntries(absolute) as T;
 }
 
 function readConfigFile(path: string, required: boolean, origins: Origins): Values {
@@ -70,7 +84,7 @@ function readConfigFile(path: string, required: boolean, origins: Origins): Valu
   try {
     values = JSON.parse(text);
   } catch (error) {
-    throw new FreshetError('CONFIG_INVALID', `file ${path} is not JSON: ${(error as Error).message}`, { cause: error });
+    throw new FreshetError('CONFIG_INVALID', `file ${path} is not JSON: ${syntaxProblem(error as SyntaxError)}`);
   }
   if (!isObject(values)) throw new FreshetError('CONFIG_INVALID', `file ${path} is not a JSON object`);
   for (const [key, value] of Object.entries(values)) {
@@ -79,6 +93,9 @@ function readConfigFile(path: string, required: boolean, origins: Origins): Valu
   }
   return values;
 }
+
+/** V8 quotes what stands around the mistake, maybe a password: that part is left out. */
+const syntaxProblem = ({ message }: SyntaxError): string => message.replace(/, [^]* is not valid JSON$/, '');
 
 function findKey(by: 'env' | 'attribute', name: string, what: string): ConfigKey {
   const key = CONFIG_KEYS.find((each) => each[by] === name);
@@ -105,6 +122,8 @@ function parseText(text: string, kind: ConfigKey['kind']): unknown {
   switch (kind) {
     case 'text':
       return text;
+    case 'text or null':
+      return text === '' ? null : text;
     case 'number':
       return parseNumber(text);
     case 'json':
@@ -112,6 +131,7 @@ function parseText(text: string, kind: ConfigKey['kind']): unknown {
     case 'list of texts':
     case 'list of numbers': {
       if (text.trimStart().startsWith('[')) return parseJson(text);
+      if (text === '') return [];
       const items = text.split(',').map((item) => item.trim());
       return kind === 'list of texts' ? items : items.map(parseNumber);
     }
@@ -145,7 +165,7 @@ function refusal(issues: readonly Issue[], values: Values, origins: Origins): Fr
   }
   const problems = issues.map((issue) => {
     const key = keyText(issue.path);
-    return `${key}: ${messageOf(issue)}${quoted(valueAt(values, issue.path))} (${originOf(key, origins)})`;
+    return `${key}: ${messageOf(issue)}${quoted(issue.path, valueAt(values, issue.path))} (${originOf(key, origins)})`;
   });
   return new FreshetError('CONFIG_INVALID', problems.join('; '));
 }
@@ -162,9 +182,10 @@ function messageOf(issue: Issue): string {
   return issue.errors.flatMap((branch) => branch.map(messageOf)).join(', or ');
 }
 
-function quoted(value: unknown): string {
+function quoted(path: readonly PropertyKey[], value: unknown): string {
   if (value === undefined) return '';
-  const text = JSON.stringify(value);
+  const name = String(path.at(-1));
+  const text = withoutSecrets({ [name]: value }).slice(JSON.stringify(name).length + 2, -1);
   return `, given ${text.length > MAX_QUOTED_CHARS ? `${text.slice(0, MAX_QUOTED_CHARS)}…` : text}`;
 }
 

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { configurationTable } from '../base/config.ts';
+import { configurationTable, withoutSecrets } from '../base/config.ts';
 import { command, contextOf, print } from './command.ts';
 
 /** `freshet config`: what is in force, or all keys there are. */
@@ -11,6 +11,6 @@ export function configCommand(): Command {
   ])
     .option('--keys', 'Print every key with type, default, environment variable and flag instead, as Markdown.')
     .action((options: Record<string, unknown>) => {
-      print(options['keys'] === true ? configurationTable() : JSON.stringify(contextOf(options).config, null, 2));
+      print(options['keys'] === true ? configurationTable() : withoutSecrets(contextOf(options).config, 2));
     });
 }
