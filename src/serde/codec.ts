@@ -98,16 +98,20 @@ export class Codec {
 
   /**
    * Looks up the schemas that these records name and this process does not know yet. Call it before a batch is decoded.
-   * Throws REGISTRY_UNAVAILABLE, never because of a record: what is wrong with one is for `decode` to say.
+   * Throws REGISTRY_UNAVAILABLE, and SCHEMA_PENDING while it is not certain that there is no such schema: never because
+   * of a record, so try again later. What is wrong with a record is for `decode` to say.
    */
   async learn(records: readonly { readonly value: Buffer | null; readonly headers?: RecordHeaders }[]): Promise<void> {
+    const pending = new Set<SchemaRef>();
     let last: SchemaRef | undefined;
     for (const { value, headers } of records) {
       const ref = value === null ? undefined : namedSchema(value, headers);
       if (ref === undefined || ref === last) continue;
       last = ref;
-      if (this.#registry.schema(ref) === undefined) await this.#registry.learn(ref);
+      // All are asked for before any is waited for, so that they are waited for together.
+      if (this.#registry.schema(ref) === undefined && (await this.#registry.learn(ref)) === 'pending') pending.add(ref);
     }
+    if (pending.size > 0) throw new FreshetError('SCHEMA_PENDING', schemaList(pending));
   }
 
   #subject(subject: Subject): SubjectCodec {
@@ -142,6 +146,13 @@ function at(error: unknown, subject: Subject, position: Position): FreshetError 
     return new FreshetError(error.code, `${subject}: ${error.detail}`, { position, cause: error.cause });
   }
   return new FreshetError('RECORD_UNDECODABLE', `${subject}: ${(error as Error).message}`, { position, cause: error });
+}
+
+const MAX_LISTED = 5;
+
+function schemaList(refs: ReadonlySet<SchemaRef>): string {
+  const listed = [...refs].slice(0, MAX_LISTED).join(', ');
+  return `schema ${listed}${refs.size > MAX_LISTED ? ` and ${refs.size - MAX_LISTED} more` : ''}`;
 }
 
 function namedSchema(value: Buffer, headers: RecordHeaders | undefined): SchemaRef | undefined {

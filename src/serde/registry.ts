@@ -1,66 +1,115 @@
 /**
- * The schema registry: which schema an id means. `@confluentinc/schemaregistry` owns registration and ids; this wrapper
- * keeps what it has learned, tells an unknown id from a registry that does not answer, and in the embedded run
- * (`mock://`) supplies what the mock client lacks: a memory (schemas.json) and the check of compatibility.
+ * The schema registry: which schema an id means. `@confluentinc/schemaregistry` owns registration and ids; here is kept
+ * what was learned of it, and an id that is unknown is told from a registry that does not answer.
  */
-// The package's index loads every key-management SDK it can use, 1.7 s of start-up; this module is the client alone.
-import { Compatibility, SchemaRegistryClient } from '@confluentinc/schemaregistry/dist/schemaregistry-client.js';
-import type { Client } from '@confluentinc/schemaregistry/dist/schemaregistry-client.js';
-import { LRUCache } from 'lru-cache';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
 import { FreshetError, invariant } from '../base/errors.ts';
-import { shippedSchema, SUBJECTS } from '../../topics/index.ts';
+import { SUBJECTS } from '../../topics/index.ts';
 import type { Subject } from '../../topics/index.ts';
-import { checkCompatibility } from './compatibility.ts';
 import type { SchemaRef } from './frame.ts';
-import { MAX_SCHEMAS, readSchemaTable, schemaTablePath, writeSchemaTable } from './schema-table.ts';
-import type { SchemaEntry } from './schema-table.ts';
+import { EmbeddedSchemas } from './registry-embedded.ts';
+import { failureOf } from './registry-failure.ts';
+import { HttpRegistry } from './registry-http.ts';
+import type { RegistryAuth } from './registry-http.ts';
+import { lookUp } from './schema-client.ts';
+import type { Call, SchemaClient } from './schema-client.ts';
+import { MAX_SCHEMAS } from './schema-table.ts';
+import { SchemaSubjects, shippedSchemas } from './shipped-schemas.ts';
+import type { RegistryMode } from './shipped-schemas.ts';
+import { UnknownSchemas } from './unknown-schemas.ts';
+import type { Clock } from './unknown-schemas.ts';
 
-/** What is used of the client. */
-export type SchemaClient = Pick<
-  Client,
-  'registerFullResponse' | 'updateCompatibility' | 'getBySubjectAndId' | 'getByGuid'
->;
+export { shippedSchemas };
+export type { RegistryAuth, RegistryMode };
 
-export interface RegistryOptions {
+interface CommonOptions {
+  /** The schema of each subject as JSON; by default those shipped in topics/schemas. */
+  readonly schemas?: Readonly<Record<Subject, string>>;
+  /** By default the process clock. */
+  readonly clock?: Clock;
+}
+
+export interface EmbeddedOptions extends CommonOptions {
   /** Folder of schemas.json, made if absent; null keeps nothing (tests). */
   readonly dataDir: string | null;
   readonly client?: SchemaClient;
-  /** The schema of each subject as JSON; by default those shipped in topics/schemas. */
-  readonly schemas?: Readonly<Record<Subject, string>>;
-  /** Milliseconds since any moment; by default the process clock. */
-  readonly clock?: { now(): number };
 }
 
-/** How long, and for how many ids, a registry's "no such schema" is believed. */
-const UNKNOWN_TTL_MS = 10_000;
-const MAX_UNKNOWN = 10_000;
+export interface ConnectOptions extends CommonOptions {
+  readonly url: string;
+  readonly mode: RegistryMode;
+  readonly auth?: RegistryAuth;
+  /** What stands before each topic's name, and so before each subject's. */
+  readonly subjectPrefix?: string;
+  /** How long a registry that does not answer at the start is waited for; Infinity: until it does. */
+  readonly waitMs: number;
+  /** Ends the wait. */
+  readonly signal?: AbortSignal;
+  /** For how long the registry must have said that it does not know an id until that is believed. */
+  readonly unknownAfterMs?: number;
+  readonly callTimeoutMs?: number;
+  readonly logger: Logger;
+}
+
+const UNKNOWN_AFTER_MS = 60_000;
+const CALL_TIMEOUT_MS = 5_000;
+const FIRST_PAUSE_MS = 500;
+const MAX_PAUSE_MS = 10_000;
+/** Of all schemas together, characters. */
+const MAX_SCHEMA_CHARS = 64 * 1024 * 1024;
+
+/** `pending`: the registry does not know it so far, which may change. */
+export type Knowledge = 'known' | 'unknown' | 'pending';
 
 export class Registry {
-  readonly #client: SchemaClient;
+  readonly #call: Call;
+  readonly #ownSubject: string;
+  readonly #unknown: UnknownSchemas;
   /** By id and by GUID; never evicted, since a decoder between `learn` and `decode` relies on it: limited instead. */
   readonly #known = new Map<SchemaRef, string>();
-  readonly #unknown: LRUCache<SchemaRef, true>;
+  #knownChars = 0;
   readonly #ids = new Map<Subject, number>();
-  readonly #table: SchemaEntry[] = [];
+  readonly #asked = new Map<SchemaRef, Promise<string | undefined>>();
 
-  private constructor(client: SchemaClient, clock: { now(): number }) {
-    this.#client = client;
-    this.#unknown = new LRUCache({ max: MAX_UNKNOWN, ttl: UNKNOWN_TTL_MS, ttlResolution: 0, perf: clock });
+  private constructor(call: Call, ownSubject: string, unknown: UnknownSchemas) {
+    this.#call = call;
+    this.#ownSubject = ownSubject;
+    this.#unknown = unknown;
   }
 
   /**
-   * Registers the shipped schemas under their subjects. Once it returns, every id is durable: records may be written.
-   * Throws SCHEMA_INCOMPATIBLE, SCHEMA_TABLE_INVALID, REGISTRY_UNAVAILABLE, DISK_FULL.
+   * The registry inside a data folder, for one process. Once it returns, every id is durable: records may be written.
+   * Throws SCHEMA_INCOMPATIBLE, SCHEMA_TABLE_INVALID, DISK_FULL.
    */
-  static async open(options: RegistryOptions): Promise<Registry> {
-    const client = options.client ?? SchemaRegistryClient.newClient({ baseURLs: ['mock://freshet'] });
-    const registry = new Registry(client, options.clock ?? performance);
-    const file = options.dataDir === null ? null : schemaTablePath(options.dataDir);
-    const stored = file === null ? [] : await readSchemaTable(file);
-    for (const entry of stored) await registry.#restore(entry);
+  static async open(options: EmbeddedOptions): Promise<Registry> {
+    const embedded = await EmbeddedSchemas.open(options.dataDir, options.schemas ?? shippedSchemas(), options.client);
+    // Nobody else registers anything: what is unknown stays so.
+    const registry = new Registry(embedded.call, SUBJECTS[0], new UnknownSchemas(0, options.clock ?? performance));
+    for (const { id, guid, schema } of embedded.table) registry.#add(id, guid, schema);
+    for (const [subject, id] of embedded.ids) registry.#ids.set(subject, id);
+    return registry;
+  }
+
+  /**
+   * A registry over HTTP, with each shipped schema found or registered in it. Throws REGISTRY_UNAVAILABLE after
+   * `waitMs`, and what a person must act on at once: REGISTRY_DENIED, SCHEMA_MISSING, SCHEMA_INCOMPATIBLE,
+   * SCHEMA_REFUSED, COMPATIBILITY_WEAK, FILE_NOT_FOUND.
+   */
+  static async connect(options: ConnectOptions): Promise<Registry> {
+    const { url, mode, auth, subjectPrefix = '', callTimeoutMs = CALL_TIMEOUT_MS, logger } = options;
+    const http = await HttpRegistry.connect({ url, auth: auth ?? null, callTimeoutMs });
+    const call: Call = (use) => http.call(use);
+    const unknown = new UnknownSchemas(options.unknownAfterMs ?? UNKNOWN_AFTER_MS, options.clock ?? performance);
+    const registry = new Registry(call, `${subjectPrefix}${SUBJECTS[0]}`, unknown);
+    const subjects = new SchemaSubjects(call, mode, logger);
     const schemas = options.schemas ?? shippedSchemas();
-    for (const subject of SUBJECTS) await registry.#registerShipped(subject, schemas[subject]);
-    if (file !== null && registry.#table.length > stored.length) await writeSchemaTable(file, registry.#table);
+    const settle = async (subject: Subject): Promise<void> => {
+      const { id, guid } = await subjects.settle(`${subjectPrefix}${subject}`, schemas[subject]);
+      registry.#ids.set(subject, id);
+      registry.#add(id, guid, schemas[subject]);
+    };
+    await whenAvailable(() => settleAll(settle, http.name), options);
     return registry;
   }
 
@@ -77,94 +126,81 @@ export class Registry {
   }
 
   /**
-   * Asks the registry for a schema not known yet; that there is none is remembered for a while. Throws
-   * REGISTRY_UNAVAILABLE when it gives no answer: the records that wait for it are not at fault.
+   * Asks the registry for a schema not known yet. Throws REGISTRY_UNAVAILABLE when it gives no answer: the records
+   * that wait for it are not at fault.
    */
-  async learn(ref: SchemaRef): Promise<void> {
-    if (this.#known.has(ref) || this.#unknown.has(ref)) return;
-    const schema = await this.#lookUp(ref);
-    if (schema === undefined) this.#unknown.set(ref, true);
-    else this.#remember(ref, schema);
+  async learn(ref: SchemaRef): Promise<Knowledge> {
+    if (this.#known.has(ref)) return 'known';
+    if (!this.#unknown.isFresh(ref)) await this.#ask(ref);
+    if (this.#known.has(ref)) return 'known';
+    return this.#unknown.isCertain(ref) ? 'unknown' : 'pending';
   }
 
-  async #lookUp(ref: SchemaRef): Promise<string | undefined> {
+  /** Once, also where several tasks meet the same id at the same time. */
+  async #ask(ref: SchemaRef): Promise<void> {
+    let asking = this.#asked.get(ref);
+    if (asking === undefined) {
+      asking = lookUp(this.#call, ref, this.#ownSubject).finally(() => this.#asked.delete(ref));
+      this.#asked.set(ref, asking);
+    }
+    let schema: string | undefined;
     try {
-      // The client searches all subjects for the empty one: a record may be read from another topic than its own.
-      const found =
-        typeof ref === 'number' ? await this.#client.getBySubjectAndId('', ref) : await this.#client.getByGuid(ref);
-      return found.schema;
+      schema = await asking;
     } catch (error) {
-      if (saysNotFound(error)) return undefined;
-      throw new FreshetError('REGISTRY_UNAVAILABLE', `schema ${ref}`, { cause: error });
+      this.#unknown.clear();
+      // Credentials that are refused only now are like a registry that is away: a person can mend both while we wait.
+      throw new FreshetError('REGISTRY_UNAVAILABLE', `schema ${ref}: ${failureOf(error).message}`);
+    }
+    if (schema === undefined) {
+      this.#unknown.add(ref);
+    } else {
+      this.#unknown.delete(ref);
+      this.#remember(ref, schema);
     }
   }
 
-  /**
-   * Gives the mock client an entry of the table back. It has no way to set an id: it counts up from 1 with each new
-   * schema of a subject, so registering in order of the ids gives the same ones. Its GUIDs are random; ours stay.
-   */
-  async #restore(entry: SchemaEntry): Promise<void> {
-    const { id } = await this.#register(entry.subject, entry.schema);
-    if (id !== entry.id) {
-      throw new FreshetError('SCHEMA_TABLE_INVALID', `the schema of id ${entry.id} was registered as ${id}`);
-    }
-    this.#add(entry);
-  }
-
-  async #registerShipped(subject: Subject, schema: string): Promise<void> {
-    const versions = this.#table.filter((entry) => entry.subject === subject);
-    checkCompatibility(subject, schema, versions);
-    await this.#setCompatibility(subject);
-    const { id, guid } = await this.#register(subject, schema);
-    this.#ids.set(subject, id);
-    if (versions.every((entry) => entry.id !== id)) this.#add({ id, guid, subject, schema });
-  }
-
-  async #setCompatibility(subject: Subject): Promise<void> {
-    try {
-      await this.#client.updateCompatibility(subject, Compatibility.FULL_TRANSITIVE);
-    } catch (error) {
-      throw new FreshetError('REGISTRY_UNAVAILABLE', `compatibility of subject ${subject}`, { cause: error });
-    }
-  }
-
-  async #register(subject: string, schema: string): Promise<{ id: number; guid: string | undefined }> {
-    let answer: Awaited<ReturnType<SchemaClient['registerFullResponse']>>;
-    try {
-      answer = await this.#client.registerFullResponse(subject, { schemaType: 'AVRO', schema }, true);
-    } catch (error) {
-      const code = (error as { status?: unknown }).status === 409 ? 'SCHEMA_INCOMPATIBLE' : 'REGISTRY_UNAVAILABLE';
-      throw new FreshetError(code, `registering subject ${subject}`, { cause: error });
-    }
-    if (answer.id === undefined) throw new FreshetError('REGISTRY_UNAVAILABLE', `no id for subject ${subject}`);
-    return { id: answer.id, guid: answer.guid };
-  }
-
-  #add(entry: SchemaEntry): void {
-    this.#table.push(entry);
-    this.#remember(entry.id, entry.schema);
-    if (entry.guid !== undefined) this.#remember(entry.guid, entry.schema);
+  #add(id: number, guid: string | undefined, schema: string): void {
+    this.#remember(id, schema);
+    if (guid !== undefined) this.#remember(guid, schema);
   }
 
   #remember(ref: SchemaRef, schema: string): void {
+    if (this.#known.has(ref)) return;
+    this.#knownChars += schema.length;
     // Twice: an id and a GUID may name the same schema.
-    if (this.#known.size >= 2 * MAX_SCHEMAS) {
-      throw new FreshetError('SCHEMA_TABLE_INVALID', `more than ${MAX_SCHEMAS} schemas are in use`, {
-        remedy: 'A producer registers a schema a record, or nearly so: let it reuse its schemas.',
-      });
+    if (this.#known.size >= 2 * MAX_SCHEMAS || this.#knownChars > MAX_SCHEMA_CHARS) {
+      throw new FreshetError('SCHEMA_LIMIT', `more than ${MAX_SCHEMAS} schemas, or ${MAX_SCHEMA_CHARS} characters`);
     }
     this.#known.set(ref, schema);
   }
 }
 
-export const shippedSchemas = (): Record<Subject, string> =>
-  Object.fromEntries(SUBJECTS.map((subject) => [subject, JSON.stringify(shippedSchema(subject))])) as Record<
-    Subject,
-    string
-  >;
+/** Failures of the registry as errors with a code; those that have one pass. */
+async function settleAll(settle: (subject: Subject) => Promise<void>, name: string): Promise<void> {
+  try {
+    for (const subject of SUBJECTS) await settle(subject);
+  } catch (error) {
+    if (error instanceof FreshetError) throw error;
+    const failure = failureOf(error);
+    const code = failure.kind === 'denied' ? 'REGISTRY_DENIED' : 'REGISTRY_UNAVAILABLE';
+    throw new FreshetError(code, `${name}: ${failure.message}`, { cause: failure });
+  }
+}
 
-/** The registry's own codes for "no such subject" and "no such schema": a proxy's or a wrong path's 404 has none. */
-function saysNotFound(error: unknown): boolean {
-  const { status, errorCode } = error as { status?: unknown; errorCode?: unknown };
-  return status === 404 && [40400, 40401, 40403].includes(errorCode as number);
+/** Tries until it succeeds, fails for another reason than REGISTRY_UNAVAILABLE, or the time is over. */
+async function whenAvailable(attempt: () => Promise<void>, options: ConnectOptions): Promise<void> {
+  const endMs = performance.now() + options.waitMs;
+  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
+    try {
+      return await attempt();
+    } catch (error) {
+      const waits = error instanceof FreshetError && error.code === 'REGISTRY_UNAVAILABLE';
+      const leftMs = endMs - performance.now();
+      if (!waits || leftMs <= 0 || options.signal?.aborted === true) throw error;
+      options.logger.warn({ err: error, pauseMs }, 'waiting for the schema registry');
+      await sleep(Math.min(pauseMs, leftMs), undefined, options.signal && { signal: options.signal }).catch(
+        () => undefined,
+      );
+    }
+  }
 }
