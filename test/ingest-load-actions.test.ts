@@ -326,6 +326,8 @@ function watchAppends(log: Log, watch: (records: readonly NewRecord[]) => void |
       return log.append(records);
     },
     openWriter: (taskId) => log.openWriter(taskId),
+    committed: (appId, input) => log.committed(appId, input),
+    waitForRecords: (positions, timeoutMs, signal) => log.waitForRecords(positions, timeoutMs, signal),
     close: () => log.close(),
   };
 }

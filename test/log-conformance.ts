@@ -15,7 +15,9 @@ export interface LogUnderTest {
 export type LogFactory = () => Promise<LogUnderTest>;
 
 const PARTITIONS = 3;
-const TASK = 'conformance-user-actions-1';
+/** The application of the log under test. */
+export const APP = 'conformance';
+const TASK = `${APP}-user-actions-1`;
 const AMPLE = { maxRecords: 10_000, maxBytes: 64 * 1024 * 1024 };
 
 const input: TopicPartition = { topic: 'user-actions', partition: 1 };
@@ -23,6 +25,9 @@ const otherInput: TopicPartition = { topic: 'user-actions', partition: 2 };
 const features: TopicPartition = { topic: 'sequence-features', partition: 1 };
 const history: TopicPartition = { topic: 'action-history', partition: 1 };
 
+let keys = 0;
+
+/** Under a key of its own, unless one is given: of records with one key compaction may leave the last. */
 export const record = (
   at: TopicPartition,
   value: string | Buffer | null,
@@ -30,7 +35,7 @@ export const record = (
 ): NewRecord => ({
   ...at,
   timestampMs: 1_700_000_000_000,
-  key: Buffer.from('user-1'),
+  key: Buffer.from(`user-${(keys += 1)}`),
   value: typeof value === 'string' ? Buffer.from(value) : value,
   ...more,
 });
@@ -102,13 +107,13 @@ export function describeLogConformance(name: string, factory: LogFactory): void 
       test('that do not exist, and partitions that do not, are named in the error', async () => {
         const absent = { topic: 'user-actions', partition: PARTITIONS };
         for (const call of [
-          log.endOffset(absent),
-          log.startOffset(absent),
-          log.read(absent, 0, AMPLE),
-          log.append([record(absent, 'x')]),
-          log.append([record({ topic: 'no-such-topic', partition: 0 }, 'x')]),
+          () => log.endOffset(absent),
+          () => log.startOffset(absent),
+          () => log.read(absent, 0, AMPLE),
+          () => log.append([record(absent, 'x')]),
+          () => log.append([record(input, 'x'), record({ topic: 'no-such-topic', partition: 0 }, 'x')]),
         ]) {
-          await expect(call).rejects.toMatchObject({ code: 'UNKNOWN_TOPIC' });
+          await expect(call()).rejects.toMatchObject({ code: 'UNKNOWN_TOPIC' });
         }
         expect(await readAll(log, input)).toEqual([]);
       });
@@ -270,13 +275,51 @@ export function describeLogConformance(name: string, factory: LogFactory): void 
         expect(await writer.committed(otherInput)).toEqual({ offset: 4, metadata: 'both' });
       });
 
-      test('tasks do not see each other', async () => {
+      test('tasks of an application commit inputs of their own', async () => {
         const writer = await log.openWriter(TASK);
-        await writer.commit({ outputs: [], offsets: [{ input, offset: 3 }], metadata: () => '' });
-        const other = await log.openWriter('conformance-join-1');
-        expect(await other.committed(input)).toBeUndefined();
+        await writer.commit({ outputs: [], offsets: [{ input, offset: 3 }], metadata: () => 'one' });
+        const other = await log.openWriter(`${APP}-join-1`);
+        expect(await other.committed(features)).toBeUndefined();
+        await other.commit({ outputs: [], offsets: [{ input: features, offset: 9 }], metadata: () => 'other' });
+        await writer.commit({ outputs: [], offsets: [{ input, offset: 4 }], metadata: () => 'two' });
+        expect(await writer.committed(input)).toEqual({ offset: 4, metadata: 'two' });
+        expect(await other.committed(features)).toEqual({ offset: 9, metadata: 'other' });
+      });
+
+      test('what is committed can be read without fencing', async () => {
+        expect(await log.committed(APP, input)).toBeUndefined();
+        const writer = await log.openWriter(TASK);
+        await writer.commit({ outputs: [], offsets: [{ input, offset: 3 }], metadata: () => 'seen' });
+        await expect.poll(() => log.committed(APP, input)).toEqual({ offset: 3, metadata: 'seen' });
+        expect(await log.committed('another', input)).toBeUndefined();
         await writer.commit({ outputs: [], offsets: [{ input, offset: 4 }], metadata: () => '' });
-        expect((await writer.committed(input))?.offset).toBe(4);
+        await writer.close();
+        await reopen();
+        await expect.poll(() => log.committed(APP, input)).toEqual({ offset: 4, metadata: '' });
+      });
+
+      test('thousands of records of many sizes in one commit', async () => {
+        const outputs = Array.from({ length: 6_000 }, (_, index) =>
+          record(index % 7 === 0 ? history : features, Buffer.alloc((index * 37) % 900, `${index}`), {
+            key: Buffer.from(`user-${index}`),
+            timestampMs: 1_700_000_000_000 + ((index * 7_919) % 5_000) * 86_400_000,
+          }),
+        );
+        const writer = await log.openWriter(TASK);
+        let ends: ReadonlyMap<string, number> = new Map();
+        const metadata = (outputEnds: ReadonlyMap<string, number>): string => {
+          ends = outputEnds;
+          return '';
+        };
+        await writer.commit({ outputs, offsets: [{ input, offset: 1 }], metadata });
+        for (const at of [features, history]) {
+          const read = await readAll(log, at, 999);
+          const sent = outputs.filter(({ topic }) => topic === at.topic);
+          expect(read.map(asText).map((text) => ({ ...text, offset: 0 }))).toEqual(
+            sent.map((output) => asText({ headers: {}, ...output, offset: 0 })),
+          );
+          expect(ends.get(partitionName(at))).toBe(read.at(-1)!.offset + 1);
+        }
       });
 
       test('a second writer fences the first, whose commits then change nothing', async () => {
@@ -296,6 +339,62 @@ export function describeLogConformance(name: string, factory: LogFactory): void 
         expect(valuesOf(await readAll(log, features))).toEqual(['first', 'second']);
         await expect(first.commit(commit('zombie', 3))).rejects.toMatchObject({ code: 'FENCED' });
         expect(await second.committed(input)).toEqual({ offset: 2, metadata: 'second' });
+      });
+    });
+
+    describe('waiting for records', () => {
+      const elapsed = async (wait: Promise<void>): Promise<number> => {
+        const startedMs = performance.now();
+        await wait;
+        return performance.now() - startedMs;
+      };
+      const LONG_MS = 20_000;
+      const SHORT_MS = 300;
+
+      test('ends at once where there is one, and at the time-out where there is none', async () => {
+        await log.append([record(input, 'a'), record(input, 'b')]);
+        const nothing = { at: otherInput, offset: 0 };
+        expect(await elapsed(log.waitForRecords([nothing, { at: input, offset: 1 }], LONG_MS))).toBeLessThan(5_000);
+        const end = { at: input, offset: await log.endOffset(input) };
+        expect(await elapsed(log.waitForRecords([nothing, end], SHORT_MS))).toBeGreaterThan(SHORT_MS - 20);
+        expect(await elapsed(log.waitForRecords([], SHORT_MS))).toBeGreaterThan(SHORT_MS - 20);
+      });
+
+      test('ends when a record is appended, for each of those who wait', async () => {
+        const waits = [input, otherInput, features, history, input, otherInput].map((at) =>
+          elapsed(log.waitForRecords([{ at, offset: 0 }], LONG_MS)),
+        );
+        await new Promise((resolve) => setTimeout(resolve, 250));
+        await log.append([record(input, 'a')]);
+        for (const index of [0, 4]) expect(await waits[index]).toBeLessThan(5_000);
+        await log.append([otherInput, features, history].map((at) => record(at, 'b')));
+        for (const wait of waits) expect(await wait).toBeLessThan(10_000);
+      });
+
+      test('ends when a record is committed, and not for what was read already', async () => {
+        const writer = await log.openWriter(TASK);
+        await writer.commit({ outputs: [record(features, 'a')], offsets: [], metadata: () => '' });
+        const [first] = await readAll(log, features);
+        // Reads that find nothing learn what stands between the last record and the end.
+        expect(await log.read(features, first!.offset + 1, AMPLE)).toEqual([]);
+        const next = [{ at: features, offset: first!.offset + 1 }];
+        expect(await elapsed(log.waitForRecords(next, SHORT_MS))).toBeGreaterThan(SHORT_MS - 20);
+        const wait = elapsed(log.waitForRecords(next, LONG_MS));
+        await writer.commit({ outputs: [record(features, 'b')], offsets: [], metadata: () => '' });
+        expect(await wait).toBeLessThan(5_000);
+        expect(valuesOf(await log.read(features, first!.offset + 1, AMPLE))).toEqual(['b']);
+      });
+
+      test('ends with the signal, and when the log is closed', async () => {
+        const nothing = [{ at: input, offset: 0 }];
+        const controller = new AbortController();
+        const aborted = elapsed(log.waitForRecords(nothing, LONG_MS, controller.signal));
+        const closed = elapsed(log.waitForRecords(nothing, LONG_MS));
+        controller.abort();
+        expect(await aborted).toBeLessThan(5_000);
+        expect(await elapsed(log.waitForRecords(nothing, LONG_MS, controller.signal))).toBeLessThan(5_000);
+        await reopen();
+        expect(await closed).toBeLessThan(5_000);
       });
     });
   });

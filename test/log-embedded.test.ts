@@ -40,6 +40,20 @@ const keyOf = (at: TopicPartition, offset: number): Buffer => recordKey(TOPIC_ID
 
 const lengths = (count: number): string[] => Array.from({ length: count }, (_, index) => `value ${index}`);
 
+test('what an application has committed is its own, also if its name begins like another one', async () => {
+  const { log } = await openLog();
+  const commit = async (taskId: string, offset: number): Promise<void> => {
+    const writer = await log.openWriter(taskId);
+    await writer.commit({ outputs: [], offsets: [{ input, offset }], metadata: () => taskId });
+  };
+  await commit('shop-eu-user-actions-1', 5);
+  await commit('shop-user-actions-1', 7);
+  expect(await log.committed('shop', input)).toEqual({ offset: 7, metadata: 'shop-user-actions-1' });
+  expect(await log.committed('shop-eu', input)).toEqual({ offset: 5, metadata: 'shop-eu-user-actions-1' });
+  expect(await log.committed('sho', input)).toBeUndefined();
+  await log.close();
+});
+
 describe('offsets', () => {
   test('are dense from 0, whoever writes', async () => {
     const { log } = await openLog();

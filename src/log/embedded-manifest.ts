@@ -145,3 +145,14 @@ export function ownTask(manifest: Manifest, taskId: string, epoch: number): Task
   if (task.epoch !== epoch) throw new FreshetError('FENCED', `task ${taskId} has a newer writer`);
   return task;
 }
+
+/**
+ * What a task of the application has committed of `input`. The shortest id that fits: an application may be called what
+ * another one's tasks begin with.
+ */
+export function committedBy(manifest: Manifest, appId: string, input: TopicPartition): Committed | undefined {
+  const name = partitionName(input);
+  const tasks = [...manifest.tasks].filter(([id, { committed }]) => id.startsWith(`${appId}-`) && committed.has(name));
+  const [own] = tasks.sort(([a], [b]) => a.length - b.length);
+  return own?.[1].committed.get(name);
+}

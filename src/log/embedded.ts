@@ -10,14 +10,15 @@
  */
 import type { TopicDeclaration } from '../../topics/index.ts';
 import { FreshetError, invariant } from '../base/errors.ts';
-import { absentTopics, encodeManifest, findPartition, manifestKey, nextManifest } from './embedded-manifest.ts';
-import { movedEnds, ownTask, type Manifest } from './embedded-manifest.ts';
+import { absentTopics, committedBy, encodeManifest, findPartition, manifestKey } from './embedded-manifest.ts';
+import { movedEnds, nextManifest, ownTask, type Manifest } from './embedded-manifest.ts';
 import { SerialQueue } from './embedded-queue.ts';
 import { RecordEncoder, decodeRecord, recordKey } from './embedded-record.ts';
 import { gap, recoverManifest } from './embedded-recovery.ts';
 import { logError, openStorage, type Storage, type StorageBatch, type StorageOptions } from './embedded-storage.ts';
+import { Waiters } from './embedded-waiters.ts';
 import { partitionName } from './log.ts';
-import type { CommitRequest, Committed, Log, LogRecord, NewRecord } from './log.ts';
+import type { AwaitedPosition, CommitRequest, Committed, Log, LogRecord, NewRecord } from './log.ts';
 import type { ReadLimits, TaskWriter, TopicPartition } from './log.ts';
 
 /** A batch is in memory three times while it is written: as records, as LevelDB's batch and in its memtable. */
@@ -32,6 +33,7 @@ export class EmbeddedLog implements Log {
   readonly #storage: Storage;
   readonly #writes = new SerialQueue();
   readonly #encoder = new RecordEncoder();
+  readonly #waiters = new Waiters();
   #manifest: Manifest;
   #failedWrite: FreshetError | undefined;
   #closing: Promise<void> | undefined;
@@ -132,8 +134,21 @@ export class EmbeddedLog implements Log {
     };
   }
 
+  async committed(appId: string, input: TopicPartition): Promise<Committed | undefined> {
+    this.#assertOpen();
+    return committedBy(this.#manifest, appId, input);
+  }
+
+  async waitForRecords(positions: readonly AwaitedPosition[], timeoutMs: number, signal?: AbortSignal): Promise<void> {
+    const arrived = (): boolean =>
+      this.#closing !== undefined ||
+      positions.some(({ at, offset }) => findPartition(this.#manifest, at).state.end > offset);
+    await this.#waiters.wait(arrived, timeoutMs, signal);
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#writes.idle().then(() => this.#storage.close());
+    this.#waiters.wake();
     return this.#closing;
   }
 
@@ -190,6 +205,7 @@ export class EmbeddedLog implements Log {
         throw this.#failedWrite;
       }
       this.#manifest = next;
+      this.#waiters.wake();
       return result;
     });
   }

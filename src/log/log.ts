@@ -11,7 +11,10 @@ export interface TopicPartition {
   readonly partition: number;
 }
 
-/** A record as it is read. Offsets are dense in a partition: 0, 1, 2, … on the embedded log. */
+/**
+ * A record as it is read. Offsets increase in a partition; they are dense, 0, 1, 2, …, on the embedded log, while on
+ * Kafka the markers of transactions take some, and compaction leaves holes.
+ */
 export interface LogRecord {
   readonly offset: number;
   readonly timestampMs: number;
@@ -46,16 +49,26 @@ export interface CommitRequest {
    * has once `outputs` are in, keyed `topic-partition`, so that a reader can tell later whether something was lost.
    */
   readonly metadata: (outputEnds: ReadonlyMap<string, number>) => string;
+  /**
+   * Called when everything is sent and nothing is decided yet, for tests that stop processes there. A log that sends and
+   * decides in one does not call it.
+   */
+  readonly onSent?: () => void | Promise<void>;
 }
 
 /**
  * The sole writer of one task, e.g. `freshet-user-actions-3`. Opening a second one with the same id fences the first:
- * its later commits fail with FENCED and change nothing.
+ * its later commits fail with FENCED and change nothing. An id begins with the application id and a hyphen; each input
+ * belongs to one task of an application.
  */
 export interface TaskWriter {
   /** Reads what was committed, after fencing: no earlier owner can change it any more. */
   committed(input: TopicPartition): Promise<Committed | undefined>;
-  /** Outputs and offsets become visible and durable together, or not at all. */
+  /**
+   * Outputs and offsets become visible and durable together, or not at all. After LOG_UNAVAILABLE nothing was
+   * committed, after COMMIT_UNKNOWN all of it or nothing: in either case, and after FENCED, the writer is of no more
+   * use, and a new one says what is committed.
+   */
   commit(request: CommitRequest): Promise<void>;
   close(): Promise<void>;
 }
@@ -66,6 +79,12 @@ export interface ReadLimits {
   readonly maxBytes: number;
 }
 
+/** A place in the log where a record is waited for. */
+export interface AwaitedPosition {
+  readonly at: TopicPartition;
+  readonly offset: number;
+}
+
 export interface Log {
   /** Creates what is absent. Fails with PARTITIONS_CHANGED if a topic exists with another number of partitions. */
   createTopics(topics: readonly TopicDeclaration[]): Promise<void>;
@@ -73,16 +92,27 @@ export interface Log {
   topics(): Promise<ReadonlyMap<string, number>>;
   /** First offset still readable. */
   startOffset(at: TopicPartition): Promise<number>;
-  /** Offset after the last committed record. */
+  /** Offset after the last committed record, or after what stands behind it; never past a transaction that is open. */
   endOffset(at: TopicPartition): Promise<number>;
   /**
    * Committed records from `offset` on, in order; empty at the end. LOG_GAP and LOG_CORRUPT name the position;
    * OFFSET_OUT_OF_RANGE if `offset` is before the start or after the end.
    */
   read(at: TopicPartition, offset: number, limits: ReadLimits): Promise<LogRecord[]>;
-  /** Appends outside any task (loaders, publishers): durable and visible together. Returns each record's offset. */
+  /**
+   * Appends outside any task (loaders, publishers): durable once it resolves. Returns each record's offset. When it
+   * fails on Kafka, some of the records may be there, of each partition the first ones: whoever appends must be able to
+   * do it again, with duplicates.
+   */
   append(records: readonly NewRecord[]): Promise<number[]>;
   openWriter(taskId: string): Promise<TaskWriter>;
+  /** What the tasks of an application have committed, without fencing any: for standbys and for who looks on. */
+  committed(appId: string, input: TopicPartition): Promise<Committed | undefined>;
+  /**
+   * Resolves once one of the partitions may have a record at or after its offset, after `timeoutMs`, or on `signal`.
+   * It may resolve in vain: only `read` tells.
+   */
+  waitForRecords(positions: readonly AwaitedPosition[], timeoutMs: number, signal?: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
 

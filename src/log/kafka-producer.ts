@@ -1,0 +1,149 @@
+/**
+ * The numbered records of one producer id: slices of bounded size, a few of them under way at once. The broker knows a
+ * batch that it has by its numbers, so what failed is sent again, in order and as the same bytes.
+ */
+import { encodeBatch } from './kafka-batch-encoder.ts';
+import { send, type KafkaCluster } from './kafka-cluster.ts';
+import { EncoderClass, createErrorFromCode } from './kafka-internals.ts';
+import type { ProtocolCall } from './kafka-internals.ts';
+import { partitionName, type NewRecord, type TopicPartition } from './log.ts';
+
+/** Half of what a broker takes by default. A larger record goes alone. */
+const MAX_SLICE_BYTES = 512 * 1024;
+const MAX_SLICE_RECORDS = 5_000;
+/** A broker keeps the numbers of the last five batches of a producer in a partition. */
+const MAX_UNDER_WAY = 4;
+/** What a record takes besides key and value, at most, without headers. */
+const RECORD_OVERHEAD_BYTES = 32;
+const MAX_SEQUENCE = 2 ** 31;
+const ALL_REPLICAS = -1;
+
+export interface ProducerIdentity {
+  readonly producerId: string;
+  readonly producerEpoch: number;
+  /** Null: idempotent only. */
+  readonly transactionalId: string | null;
+}
+
+interface Slice {
+  readonly at: TopicPartition;
+  /** Of its records, in what was handed over. */
+  readonly indexes: readonly number[];
+  readonly batch: Buffer;
+}
+
+export class KafkaProducer {
+  readonly #cluster: KafkaCluster;
+  readonly #identity: ProducerIdentity;
+  /** Number of the next record, by partition. */
+  readonly #sequences = new Map<string, number>();
+  /** Partitions whose leader has taken a batch of this producer. */
+  readonly #known = new Set<string>();
+
+  constructor(cluster: KafkaCluster, identity: ProducerIdentity) {
+    this.#cluster = cluster;
+    this.#identity = identity;
+  }
+
+  /** Returns each record's offset. After an error this producer must not be used again: its numbers are uncertain. */
+  async produce(records: readonly NewRecord[]): Promise<number[]> {
+    const offsets = new Array<number>(records.length);
+    const sent = ({ at, indexes }: Slice, baseOffset: number): void => {
+      this.#known.add(partitionName(at));
+      for (const [delta, index] of indexes.entries()) offsets[index] = baseOffset + delta;
+    };
+    /** Resolved with the slice itself if that was not taken. */
+    let underWay: Promise<Slice | undefined>[] = [];
+    const settle = async (): Promise<void> => {
+      const failed = await Promise.all(underWay);
+      underWay = [];
+      // One after the other: what stands behind a batch that was not taken was refused with it.
+      for (const slice of failed) if (slice !== undefined) sent(slice, await this.#sendAgain(slice));
+    };
+    for (const slice of this.#slices(records)) {
+      if (underWay.length === MAX_UNDER_WAY) {
+        if ((await underWay[0]) === undefined) void underWay.shift();
+        else await settle();
+      }
+      underWay.push(
+        this.#send(slice).then(
+          (baseOffset) => void sent(slice, baseOffset),
+          () => slice,
+        ),
+      );
+      // A broker takes any number from a producer that it has not seen yet: if it refused the first batch for a passing
+      // reason and took the second, it would never take the first.
+      if (!this.#known.has(partitionName(slice.at))) await settle();
+    }
+    await settle();
+    return offsets;
+  }
+
+  async #sendAgain(slice: Slice): Promise<number> {
+    return this.#cluster.retrying('records cannot be written', slice.at, () => this.#send(slice));
+  }
+
+  async #send({ at, batch }: Slice): Promise<number> {
+    const leader = await this.#cluster.leader(at);
+    const request = new EncoderClass(batch.length + 1_024)
+      .writeString(this.#identity.transactionalId)
+      .writeInt16(ALL_REPLICAS)
+      .writeInt32(this.#cluster.requestTimeoutMs)
+      .writeInt32(1)
+      .writeString(this.#cluster.topicName(at.topic))
+      .writeInt32(1)
+      .writeInt32(at.partition)
+      .writeInt32(batch.length)
+      .writeBuffer(batch);
+    return send(leader, {
+      request: { apiKey: 0, apiVersion: 7, apiName: 'Produce', encode: async () => request },
+      response: RESPONSE,
+    });
+  }
+
+  /** By partition, in order; each is encoded when its turn comes. */
+  *#slices(records: readonly NewRecord[]): Generator<Slice> {
+    const byPartition = Map.groupBy(records.keys(), (index) => partitionName(records[index]!));
+    for (const indexes of byPartition.values()) {
+      for (let start = 0; start < indexes.length;) {
+        let bytes = 0;
+        let end = start;
+        for (; end < indexes.length && end - start < MAX_SLICE_RECORDS; end += 1) {
+          bytes += sizeOf(records[indexes[end]!]!);
+          if (bytes > MAX_SLICE_BYTES && end > start) break;
+        }
+        yield this.#slice(records, indexes.slice(start, end));
+        start = end;
+      }
+    }
+  }
+
+  #slice(all: readonly NewRecord[], indexes: readonly number[]): Slice {
+    const records = indexes.map((index) => all[index]!);
+    const { topic, partition } = records[0]!;
+    const name = partitionName(records[0]!);
+    const firstSequence = this.#sequences.get(name) ?? 0;
+    this.#sequences.set(name, (firstSequence + records.length) % MAX_SEQUENCE);
+    const { producerId, producerEpoch, transactionalId } = this.#identity;
+    const isTransactional = transactionalId !== null;
+    const batch = encodeBatch(records, { producerId, producerEpoch, firstSequence, isTransactional });
+    return { at: { topic, partition }, indexes, batch };
+  }
+}
+
+function sizeOf({ key, value, headers }: NewRecord): number {
+  let bytes = RECORD_OVERHEAD_BYTES + (key?.length ?? 0) + (value?.length ?? 0);
+  for (const [name, header] of Object.entries(headers ?? {})) bytes += name.length * 3 + header.length + 10;
+  return bytes;
+}
+
+/** topics · throttle time; here one topic with one partition: partition i32 · error i16 · base offset i64 · … */
+const RESPONSE: ProtocolCall<number>['response'] = {
+  decode: async (payload) => {
+    const at = 4 + 2 + payload.readInt16BE(4) + 4 + 4;
+    const errorCode = payload.readInt16BE(at);
+    if (errorCode !== 0) throw createErrorFromCode(errorCode);
+    return Number(payload.readBigInt64BE(at + 2));
+  },
+  parse: async (baseOffset) => baseOffset,
+};
