@@ -15,6 +15,8 @@ interface Progress<P> {
   readonly position: P | null;
   /** False in the middle of a commit. */
   readonly whole: boolean;
+  /** Wall clock at the last whole commit: it stands beside the entries and in none of them. */
+  readonly committedAtMs: number | null;
 }
 
 /** About the size of LevelDB's write buffer, so that its memory is bounded by that. */
@@ -47,6 +49,14 @@ export class ProgressStore<P> {
     return this.#store.position() === undefined;
   }
 
+  /** Whether the last whole commit is longer ago than that. A clock that went back since proves nothing: then it is. */
+  isOlderThan(ageMs: number): boolean {
+    const committedAtMs = this.#store.position()?.committedAtMs ?? null;
+    if (committedAtMs === null) return true;
+    const passedMs = Date.now() - committedAtMs;
+    return passedMs < 0 || passedMs > ageMs;
+  }
+
   getMany(keys: readonly Buffer[]): Promise<(Buffer | undefined)[]> {
     return this.#store.getMany(keys);
   }
@@ -58,7 +68,7 @@ export class ProgressStore<P> {
 
   /** Enters changes that make the store whole at `position`. They are drawn slice by slice. */
   async commit(changes: Iterable<Change>, position: P): Promise<void> {
-    await this.#write(changes, { position, whole: true });
+    await this.#write(changes, { position, whole: true, committedAtMs: Date.now() });
   }
 
   /** Enters a part of what leads to the next position; the present one stays. */
@@ -90,6 +100,7 @@ export class ProgressStore<P> {
   }
 
   #partial(): Progress<P> {
-    return { position: this.position() ?? null, whole: false };
+    const { position = null, committedAtMs = null } = this.#store.position() ?? {};
+    return { position, whole: false, committedAtMs };
   }
 }

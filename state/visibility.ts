@@ -14,21 +14,23 @@ export function hiddenPositions(window: readonly Action[], layout: Layout, maxAg
       hidden.add(at);
     }
   }
-  return [...hidden].map((at) => window.length - 1 - at).sort((a, b) => a - b);
+  // Most windows hide nothing.
+  return hidden.size === 0 ? [] : [...hidden].map((at) => window.length - 1 - at).sort((a, b) => a - b);
 }
 
 /** Indexes into the window, oldest first. */
 function undonePairs(window: readonly Action[], undo: ReadonlyMap<string, string>): Set<number> {
   const hidden = new Set<number>();
-  window.forEach((action, at) => {
-    const undone = undo.get(action.actionType);
-    if (undone === undefined) return;
+  for (let at = 0; at < window.length; at += 1) {
+    const { actionType, itemId } = window[at]!;
+    const undone = undo.get(actionType);
+    if (undone === undefined) continue;
     for (let earlier = at - 1; earlier >= 0; earlier -= 1) {
       const candidate = window[earlier]!;
-      if (candidate.actionType !== undone || candidate.itemId !== action.itemId || hidden.has(earlier)) continue;
+      if (candidate.actionType !== undone || candidate.itemId !== itemId || hidden.has(earlier)) continue;
       hidden.add(earlier).add(at);
-      return;
+      break;
     }
-  });
+  }
   return hidden;
 }

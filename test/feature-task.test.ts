@@ -1,9 +1,10 @@
 /** The feature task: what it writes for which input, how its commits are bounded, and who may commit. */
 import { join } from 'node:path';
-import { pino } from 'pino';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { EMPTY_TABLE } from '../src/intent/item-table.ts';
-import { FeatureTask, type StepPoint } from '../src/task/feature-task.ts';
+import type { FeatureTask, StepPoint } from '../src/task/feature-task.ts';
+import type { CommitReport, TaskRef } from '../src/task/observer.ts';
 import { Featurizer } from '../src/task/features.ts';
 import type { Action } from '../state/action.ts';
 import { describe as describeUser } from '../state/describe.ts';
@@ -17,6 +18,7 @@ import type { ControlRecord, HistoryChunkRecord, SequenceFeaturesRecord } from '
 import { fakeScorer } from './support/fake-scorer.ts';
 import { ACTIVATE_TEST_VERSION, publishTestVersion } from './support/item-version.ts';
 import { actionRecord, Stream, type RawRecord, type TestAction } from './support/stream.ts';
+import { wrapLog } from './support/wrapped-log.ts';
 
 const [V1, V2] = [ACTIVATE_TEST_VERSION['v1']!, ACTIVATE_TEST_VERSION['v2']!];
 
@@ -97,14 +99,7 @@ describe('the life of a task', () => {
   });
 });
 
-function unstarted(stream: Stream, storeFolder = stream.storeFolder()): FeatureTask {
-  const { log, codec, scorer, itemVersions, config } = stream;
-  return new FeatureTask({
-    ...{ log, codec, scorer, itemVersions, config, storeFolder },
-    partition: 0,
-    logger: pino({ enabled: false }),
-  });
-}
+const unstarted = (stream: Stream): FeatureTask => stream.newTask();
 
 describe('a features record', () => {
   it('is the state that the reducer makes of the records, and its description', async () => {
@@ -329,6 +324,73 @@ describe('a commit', () => {
     expect(await stream.read('rejected-actions')).toHaveLength(4);
   });
 
+  it('closes when its time is over, though input trickles in without a pause', async () => {
+    const stream = await openStream();
+    await stream.append(...crowd);
+    let reads = 0;
+    const log = wrapLog(stream.log, {
+      read: async (at, offset, limits) => {
+        reads += 1;
+        await sleep(5);
+        return stream.log.read(at, offset, { ...limits, maxRecords: 1 });
+      },
+    });
+    const task = stream.newTask(0, { log });
+    await task.start();
+    reads = 0;
+    expect(await task.step({ maxMs: 0 })).toMatchObject({ records: 1 });
+    expect(reads).toBe(1);
+    const { records } = await task.step({ maxMs: 60 });
+    // A timer may fire a little early.
+    expect(records).toBeGreaterThanOrEqual(2);
+    expect(records).toBeLessThanOrEqual(16);
+    await task.close();
+  });
+
+  it('closes at the limits that a step is given, in place of the configured ones', async () => {
+    const stream = await openStream();
+    await stream.append(...crowd);
+    const task = await stream.task();
+    expect(await task.step({ maxRecords: 3 })).toMatchObject({ records: 3 });
+    expect((await task.step({ maxOutputBytes: 8_100 })).records).toBe(11);
+    expect(await task.step()).toMatchObject({ records: crowd.length - 14 });
+    await task.close();
+  });
+
+  it('is told to an observer once log and store hold it', async () => {
+    const stream = await openStream();
+    const told: [TaskRef, CommitReport][] = [];
+    const points: StepPoint[] = [];
+    const task = stream.newTask(0, {
+      observer: { committed: (ref, commit) => void told.push([ref, commit]) },
+      onStep: (point) => {
+        points.push(point);
+        if (point === 'store-committed') expect(told).toEqual([]);
+      },
+    });
+    await task.start();
+    await stream.append(act('a', 5, { arrivalTimeMs: 9 }), act('a', 5), act('b', 2), act('b', 1, { actionType: 'no' }));
+    await task.step();
+    await task.close();
+    expect(points.at(-1)).toBe('store-committed');
+    expect(told).toHaveLength(1);
+    const [ref, commit] = told[0]!;
+    const [first, second] = await stream.read('sequence-features');
+    const [rejected] = await stream.read('rejected-actions');
+    const size = [first!, second!, rejected!].reduce((sum, { key, value }) => sum + key!.length + value!.length, 0);
+    expect(ref).toEqual({ kind: 'features', partition: 0 });
+    expect(commit).toMatchObject({
+      ...{ records: 4, outputs: 3, outputBytes: size, offset: 4, newestEventTimeMs: 5, newestArrivalTimeMs: 9 },
+      counts: new Map([
+        ['accepted', 2],
+        ['duplicate', 1],
+        ['unknown_action_type', 1],
+      ]),
+    });
+    expect(commit.commitMs).toBeGreaterThan(0);
+    expect(commit.durationMs).toBeGreaterThan(commit.commitMs);
+  });
+
   it('does not depend on how many users are in memory', async () => {
     const outcomes: object[] = [];
     for (const cacheUsers of [1, 20_000]) {
@@ -348,7 +410,7 @@ describe('a second owner of the partition', () => {
     const first = await stream.task();
     await first.step();
     await stream.append(act('a', 2), act('b', 3));
-    const second = unstarted(stream, join(stream.folder, 'second'));
+    const second = stream.newTask(0, { storeFolder: join(stream.folder, 'second') });
     await second.start();
     await expect(first.step()).rejects.toMatchObject({ code: 'FENCED', exitCode: 1 });
     expect(await stream.read('sequence-features')).toHaveLength(1);

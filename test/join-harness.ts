@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { loadConfig, type Config } from '../src/base/config.ts';
-import { JoinTask, type JoinStepPoint } from '../src/join/join-task.ts';
+import { JoinTask, type JoinTaskOptions } from '../src/join/join-task.ts';
 import { EmbeddedLog } from '../src/log/embedded.ts';
 import type { LogRecord } from '../src/log/log.ts';
 import { records } from '../src/log/newest.ts';
@@ -144,10 +144,10 @@ export class JoinStream {
     rmSync(this.storeFolder, { recursive: true, force: true });
   }
 
-  async task(onStep?: (point: JoinStepPoint) => void): Promise<JoinTask> {
+  /** A started join, with some of its options replaced. */
+  async task(given: Partial<JoinTaskOptions> = {}): Promise<JoinTask> {
     const { log, config, storeFolder, logger } = this;
-    const observed = onStep === undefined ? {} : { onStep };
-    const task = new JoinTask({ log, codec, config, partition: 0, storeFolder, logger, ...observed });
+    const task = new JoinTask({ log, codec, config, partition: 0, storeFolder, logger, ...given });
     await task.start();
     return task;
   }

@@ -85,12 +85,12 @@ class Arena {
 
   static async open(commitMaxRecords: number): Promise<Arena> {
     const stream = await JoinStream.open({ commitMaxRecords });
-    const arena: Arena = new Arena(stream, await stream.task((point) => arena.die(point)));
+    const arena: Arena = new Arena(stream, await stream.task({ onStep: (point) => arena.die(point) }));
     return arena;
   }
 
   async restart(): Promise<void> {
-    this.task = await this.stream.task((point) => this.die(point));
+    this.task = await this.stream.task({ onStep: (point) => this.die(point) });
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,5 @@
 /** The store of the join is a cache of its output: lost, behind or damaged it is made again, and doubt stops the task. */
-import { readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { FreshetError } from '../src/base/errors.ts';
@@ -8,6 +8,7 @@ import { KeyedStore } from '../state/store.ts';
 import type { RankingFeaturesRecord } from '../topics/records.ts';
 import { action, codec, JoinStream } from './join-harness.ts';
 import { actionRecord, Stream } from './support/stream.ts';
+import { wrapLog } from './support/wrapped-log.ts';
 
 let stream: JoinStream;
 beforeEach(async () => {
@@ -71,8 +72,10 @@ describe('restoring', () => {
     await stream.features({ userId: 'v' });
     await stream.run();
     await stream.vector({ userId: 'u', vector: [3, 4] });
-    const task = await stream.task((point) => {
-      if (point === 'log-committed') throw new Error('killed');
+    const task = await stream.task({
+      onStep: (point) => {
+        if (point === 'log-committed') throw new Error('killed');
+      },
     });
     await expect(task.step()).rejects.toThrow('killed');
     await task.close();
@@ -82,6 +85,29 @@ describe('restoring', () => {
     expect(counts).toEqual({ features: 3, vectors: 1, ranked: 4 });
     expect((await stream.ranking()).get('u')).toMatchObject({ realtime: { offset: 2 }, longTerm: { vector: [3, 4] } });
     expect(stream.lines.filter(({ code }) => code === 'RESTORED')).toMatchObject([{ records: 1 }]);
+  });
+
+  it.each([
+    ['half of delete.retention.ms ago reads the tail', 500, 1],
+    ['longer ago reads all: tombstones may be gone', 501, 3],
+  ])('a store committed to %s', async (_, agoMs, read) => {
+    vi.useFakeTimers({ toFake: ['Date'], now: 1_000_000 });
+    await stream.features({ userId: 'u' });
+    await stream.features({ userId: 'v' });
+    await stream.run();
+    cpSync(stream.storeFolder, `${stream.storeFolder}-saved`, { recursive: true });
+    await stream.vector({ userId: 'u', vector: [3, 4] });
+    await stream.run();
+    stream.deleteStore();
+    cpSync(`${stream.storeFolder}-saved`, stream.storeFolder, { recursive: true });
+    vi.setSystemTime(1_000_000 + agoMs);
+    const told: number[][] = [];
+    const restoring = (_task: object, done: number, total: number): void => void told.push([done, total]);
+    const task = await stream.task({ deleteRetentionMs: 1_000, observer: { restoring } });
+    await task.close();
+    vi.useRealTimers();
+    expect(stream.lines.filter(({ code }) => code === 'RESTORED')).toMatchObject([{ records: read }]);
+    expect(told).toEqual([[read, read]]);
   });
 
   it('makes a damaged store anew', async () => {
@@ -104,7 +130,7 @@ describe('a store that turns out to be damaged in a step', () => {
     await stream.vector({ userId: 'u', vector: [3, 4] });
     const damage = new FreshetError('STORE_DAMAGED', 'an entry fails its checksum');
     const spy = vi.spyOn(KeyedStore.prototype, call).mockRejectedValueOnce(damage);
-    expect(await task.step()).toEqual({ records: 0, ranked: 0 });
+    expect(await task.step()).toEqual({ records: 1, ranked: 1 });
     spy.mockRestore();
     while ((await task.step()).records > 0);
     await stream.features({ userId: 'u', window: [action('b', 2)] });
@@ -137,6 +163,13 @@ describe('a join stops', () => {
     await stream.run();
     await forge(change);
     await expect(stream.task()).rejects.toMatchObject({ code });
+  });
+
+  it('with OUTPUT_TRUNCATED when its output was deleted from the beginning', async () => {
+    await stream.features({ userId: 'u' });
+    await stream.run();
+    const log = wrapLog(stream.log, { startOffset: async (at) => (at.topic === 'ranking-features' ? 1 : 0) });
+    await expect(stream.task({ log })).rejects.toMatchObject({ code: 'OUTPUT_TRUNCATED' });
   });
 
   it('when its output is not empty, but nothing was committed', async () => {

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { userHash } from '../src/base/user-hash.ts';
 import { expectedOf, action, codec, JoinStream, writtenOf } from './join-harness.ts';
+import { FaultyLog } from './support/faulty-log.ts';
 
 let stream: JoinStream;
 beforeEach(async () => {
@@ -234,6 +235,57 @@ describe('long-term vectors that cannot be used', () => {
 });
 
 describe('a commit', () => {
+  it('is told to an observer with what it read and wrote', async () => {
+    await JoinStream.use({}, async (stream) => {
+      await stream.features({ userId: 'u', timestampMs: 1_234 });
+      await stream.vector({ userId: 'v', vector: [] });
+      const told: unknown[] = [];
+      const task = await stream.task({
+        observer: {
+          state: (ref, state) => void told.push([ref, state]),
+          committed: (ref, commit) => void told.push([ref, commit]),
+        },
+      });
+      await task.step();
+      await task.close();
+      const [written] = await stream.read('ranking-features');
+      const ref = { kind: 'join', partition: 0 };
+      const commit = {
+        ...{ records: 2, outputs: 1, outputBytes: 1 + written!.value!.length, offset: 1, newestEventTimeMs: null },
+        newestArrivalTimeMs: 1_234,
+        counts: new Map([
+          ['features', 1],
+          ['empty_vector', 1],
+          ['ranked', 1],
+        ]),
+      };
+      expect(told).toMatchObject([
+        ...['FENCING', 'RESTORING', 'RUNNING'].map((state) => [ref, state]),
+        [ref, commit],
+        ...['CLOSING', 'CLOSED'].map((state) => [ref, state]),
+      ]);
+    });
+  });
+
+  it('that fails is done once, whether or not the log had taken it', async () => {
+    for (const fault of [
+      'commit fails, nothing written',
+      'commit is unknown, nothing written',
+      'commit is unknown, all written',
+    ] as const) {
+      await JoinStream.use({}, async (stream) => {
+        for (const userId of ['u', 'v']) await stream.features({ userId });
+        const { log } = new FaultyLog(stream.log, [fault], () => Promise.resolve());
+        const task = await stream.task({ log });
+        expect(await task.step()).toEqual({ records: 2, ranked: 2 });
+        expect(await task.step()).toEqual({ records: 0, ranked: 0 });
+        expect(task.counts).toEqual({ features: 2, ranked: 2 });
+        await task.close();
+        expect(await stream.read('ranking-features')).toHaveLength(2);
+      });
+    }
+  });
+
   it('takes of each side what its limits allow, and the rest later', async () => {
     await JoinStream.use({ commitMaxRecords: 4 }, async (small) => {
       for (const userId of ['a', 'b', 'c']) {

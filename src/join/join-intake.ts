@@ -1,30 +1,54 @@
-/** Takes the records that a commit has read into its batch: loads their users, judges vectors, counts outcomes. */
+/** Takes records of both inputs into the batch of a commit: loads their users, judges vectors, counts outcomes. */
 import type { Logger } from 'pino';
 import { userHash } from '../base/user-hash.ts';
-import type { LogRecord } from '../log/log.ts';
+import type { Log, LogRecord, TopicPartition } from '../log/log.ts';
+import type { Codec } from '../serde/codec.ts';
+import { readOn } from '../task/read-on.ts';
+import type { StepLimits } from '../task/step.ts';
 import { judgeEmbedding, type EmbeddingCause, type EmbeddingRules } from './embedding.ts';
 import type { JoinBatch } from './join-batch.ts';
-import type { JoinStore } from './join-store.ts';
+import type { JoinPartitions } from './join-restore.ts';
+import type { JoinPosition, JoinStore } from './join-store.ts';
 
 export interface JoinIntakeOptions {
+  readonly log: Log;
+  readonly codec: Pick<Codec, 'learn'>;
+  readonly at: JoinPartitions;
   readonly batch: JoinBatch;
   readonly counts: Counts;
   readonly store: Pick<JoinStore, 'getMany'>;
   readonly rules: EmbeddingRules;
   readonly logger: Pick<Logger, 'warn'>;
-  readonly maxOutputBytes: number;
+  readonly limits: StepLimits;
+  readonly reached: () => void | Promise<void>;
+}
+
+/** How far a commit has come in one of the inputs. */
+interface SideRead {
+  readonly offset: number;
+  readonly records: number;
+  /** Whether the commit could take all that was read. */
+  readonly isOpen: boolean;
+}
+
+export interface JoinTaken {
+  readonly position: JoinPosition;
+  readonly records: number;
 }
 
 /** Counts of a commit on top of what is committed. */
 export class Counts {
   readonly sums: Record<string, number>;
+  readonly added = new Map<string, number>();
 
   constructor(committed: Readonly<Record<string, number>>) {
     this.sums = { ...committed };
   }
 
   add(outcome: string, count: number): void {
-    if (count > 0) this.sums[outcome] = (this.sums[outcome] ?? 0) + count;
+    if (count === 0) return;
+    this.sums[outcome] = (this.sums[outcome] ?? 0) + count;
+    this.added.set(outcome, (this.added.get(outcome) ?? 0) + count);
   }
 }
 
@@ -34,6 +58,9 @@ interface Owned {
   readonly apply: () => void;
 }
 
+/** One read of the log, of one side. */
+const READ_RECORDS = 2_000;
+const READ_BYTES = 4 * 1024 * 1024;
 /** Records whose users are loaded at once: bounds what is held beyond the commit's limit of bytes. */
 const CHUNK_RECORDS = 512;
 /** Lines about unusable vectors a commit; the counts have them all. */
@@ -47,8 +74,44 @@ export class JoinIntake {
     this.options = options;
   }
 
+  /** Reads both sides on, each up to half of the commit, so that neither can keep the other waiting. */
+  async read(from: JoinPosition): Promise<JoinTaken> {
+    const { at, batch, limits } = this.options;
+    const closesAtMs = performance.now() + limits.maxMs;
+    let features: SideRead = { offset: from.featuresOffset, records: 0, isOpen: true };
+    let embeddings: SideRead = { offset: from.embeddingsOffset, records: 0, isOpen: true };
+    for (let before = -1; before < features.records + embeddings.records;) {
+      before = features.records + embeddings.records;
+      features = await this.readSide(at.features, features, (records) => this.takeFeatures(records));
+      embeddings = await this.readSide(at.embeddings, embeddings, (records) => this.takeEmbeddings(records));
+      if (batch.outputBytes >= limits.maxOutputBytes || performance.now() >= closesAtMs) break;
+    }
+    return {
+      position: { ...from, featuresOffset: features.offset, embeddingsOffset: embeddings.offset },
+      records: features.records + embeddings.records,
+    };
+  }
+
+  private async readSide(
+    at: TopicPartition,
+    side: SideRead,
+    take: (records: readonly LogRecord[]) => Promise<number>,
+  ): Promise<SideRead> {
+    const { log, codec, limits, reached } = this.options;
+    const maxRecords = Math.min(READ_RECORDS, Math.ceil(limits.maxRecords / 2) - side.records);
+    if (!side.isOpen || maxRecords <= 0) return side;
+    const maxBytes = Math.min(READ_BYTES, Math.ceil(limits.maxOutputBytes / 2));
+    const { records, next } = await readOn(log, at, side.offset, { maxRecords, maxBytes });
+    if (records.length === 0) return { ...side, offset: next };
+    await codec.learn(records);
+    await reached();
+    const taken = await take(records);
+    const isOpen = taken === records.length;
+    return { offset: isOpen ? next : records[taken]!.offset, records: side.records + taken, isOpen };
+  }
+
   /** Returns how many of the records were taken before the batch was full; at least one chunk is. */
-  takeFeatures(records: readonly LogRecord[]): Promise<number> {
+  private takeFeatures(records: readonly LogRecord[]): Promise<number> {
     return this.take(records, (record) => {
       const userId = record.key!.toString();
       return {
@@ -62,7 +125,7 @@ export class JoinIntake {
   }
 
   /** As `takeFeatures`. What cannot be used is counted and told, and leaves the user as it is. */
-  takeEmbeddings(records: readonly LogRecord[]): Promise<number> {
+  private takeEmbeddings(records: readonly LogRecord[]): Promise<number> {
     const { batch, counts, rules } = this.options;
     return this.take(records, (record) => {
       const judged = judgeEmbedding(record, rules);
@@ -78,9 +141,9 @@ export class JoinIntake {
   }
 
   private async take(records: readonly LogRecord[], own: (record: LogRecord) => Owned): Promise<number> {
-    const { batch, maxOutputBytes } = this.options;
+    const { batch, limits } = this.options;
     let taken = 0;
-    while (taken < records.length && (taken === 0 || batch.outputBytes < maxOutputBytes)) {
+    while (taken < records.length && (taken === 0 || batch.outputBytes < limits.maxOutputBytes)) {
       const chunk = records.slice(taken, taken + CHUNK_RECORDS).map(own);
       await this.load(chunk);
       for (const { apply } of chunk) apply();

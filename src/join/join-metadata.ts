@@ -7,6 +7,8 @@ const count = z.number().int().nonnegative();
 const schema = z.object({
   /** End offset (exclusive) of the task's partition of `ranking-features`. */
   rankingEnd: count,
+  /** First offset of that partition when the join began to write it: what stood there since is the recovery log. */
+  rankingStart: count.default(0),
   /** Hash of the state layout: the records show the newest K of it. */
   layout: z.string(),
   /** Input records since the beginning by what became of them, and output records as `ranked` and `removed`. */

@@ -7,6 +7,7 @@ import { FreshetError, type Position } from '../base/errors.ts';
 import type { Committed, Log, TaskWriter, TopicPartition } from '../log/log.ts';
 import { records } from '../log/newest.ts';
 import type { Codec } from '../serde/codec.ts';
+import { hasRecords } from '../task/read-on.ts';
 import { decodeJoinMetadata, type JoinMetadata } from './join-metadata.ts';
 import type { JoinPosition, JoinStore, SidesChange } from './join-store.ts';
 import type { RankingRecords, Side } from './ranking-record.ts';
@@ -20,17 +21,23 @@ export interface JoinPartitions {
 
 export interface JoinRestoreOptions {
   readonly log: Log;
-  readonly writer: TaskWriter;
+  readonly writer: Pick<TaskWriter, 'committed'>;
   readonly codec: Pick<Codec, 'learn'>;
   readonly records: RankingRecords;
   readonly store: JoinStore;
   readonly at: JoinPartitions;
   readonly layoutHash: string;
+  /** Of the output; infinite where nothing is ever compacted. */
+  readonly deleteRetentionMs: number;
+  /** Ends the restore between two chunks, with the signal's reason; the next one goes on from the store's position. */
+  readonly signal: AbortSignal;
+  readonly onProgress: (restored: number, total: number) => void;
 }
 
 export interface RestoredJoin {
   /** C: what is committed, which the store then holds. */
   readonly position: JoinPosition;
+  readonly rankingStart: number;
   readonly counts: JoinMetadata['counts'];
   /** Records of `ranking-features` read. */
   readonly records: number;
@@ -40,29 +47,28 @@ export interface RestoredJoin {
 const CHUNK_RECORDS = 2_000;
 
 export async function restoreJoin(options: JoinRestoreOptions): Promise<RestoredJoin> {
-  const { log, writer, store, at } = options;
+  const { log, writer, store, at, deleteRetentionMs } = options;
   const [features, embeddings] = [await writer.committed(at.features), await writer.committed(at.embeddings)];
-  const end = await log.endOffset(at.ranking);
-  if (features === undefined || embeddings === undefined) return startEmpty(end, options);
+  const [first, end] = [await log.startOffset(at.ranking), await log.endOffset(at.ranking)];
+  if (features === undefined || embeddings === undefined) return startEmpty(first, end, options);
 
   const metadata = decodeJoinMetadata(features.metadata, at.features);
-  const { rankingEnd, counts } = metadata;
-  await check(metadata, end, features, embeddings, options);
+  const { rankingStart, rankingEnd, counts } = metadata;
+  await check(metadata, first, end, features, embeddings, options);
   const position = { featuresOffset: features.offset, embeddingsOffset: embeddings.offset, rankingEnd };
   const held = store.position();
   const same = held !== undefined && isSame(held, position);
-  if (same && store.isWhole()) return { position, counts, records: 0 };
+  if (same && store.isWhole()) return { position, rankingStart, counts, records: 0 };
   // At the committed position and not whole: the log has lost the commit that the store was in.
-  const behind = held !== undefined && !same && isBehind(held, position);
+  const behind = held !== undefined && !same && isBehind(held, position) && !store.isOlderThan(deleteRetentionMs / 2);
   if (!behind && !store.isEmpty()) await store.wipe();
-  const start = behind ? held.rankingEnd : await log.startOffset(at.ranking);
-  const read = await readTail(start, position, options);
-  return { position, counts, records: read };
+  const read = await readTail(behind ? held.rankingEnd : first, position, options);
+  return { position, rankingStart, counts, records: read };
 }
 
-/** Nothing was ever committed: nothing may have been written either. */
-async function startEmpty(end: number, { log, store, at }: JoinRestoreOptions): Promise<RestoredJoin> {
-  if (end > (await log.startOffset(at.ranking))) {
+/** Nothing was ever committed: nothing may have been written either, but for what was aborted. */
+async function startEmpty(first: number, end: number, { log, store, at }: JoinRestoreOptions): Promise<RestoredJoin> {
+  if (await hasRecords(log, at.ranking)) {
     throw new FreshetError('FEATURES_ORPHANED', 'the topic is not empty', { position: at.ranking });
   }
   if (!store.isEmpty()) await store.wipe();
@@ -71,11 +77,12 @@ async function startEmpty(end: number, { log, store, at }: JoinRestoreOptions): 
     embeddingsOffset: await log.startOffset(at.embeddings),
     rankingEnd: end,
   };
-  return { position, counts: {}, records: 0 };
+  return { position, rankingStart: first, counts: {}, records: 0 };
 }
 
 async function check(
-  { layout, rankingEnd }: JoinMetadata,
+  { layout, rankingStart, rankingEnd }: JoinMetadata,
+  first: number,
   end: number,
   features: Committed,
   embeddings: Committed,
@@ -85,24 +92,29 @@ async function check(
     const detail = `layout ${layout} was joined, ${layoutHash} is configured`;
     throw new FreshetError('LAYOUT_CHANGED', detail, { position: at.ranking });
   }
+  if (first > rankingStart) {
+    const detail = `it begins at ${first}, but was written from ${rankingStart} on`;
+    throw new FreshetError('OUTPUT_TRUNCATED', detail, { position: at.ranking });
+  }
   if (end < rankingEnd) {
     const detail = `it ends at ${end}, committed was ${rankingEnd}`;
     throw new FreshetError('OUTPUT_TRUNCATED', detail, { position: at.ranking });
   }
   for (const [input, { offset }] of [[at.features, features] as const, [at.embeddings, embeddings] as const]) {
-    const [first, last] = [await log.startOffset(input), await log.endOffset(input)];
-    if (offset >= first && offset <= last) continue;
+    const [from, to] = [await log.startOffset(input), await log.endOffset(input)];
+    if (offset >= from && offset <= to) continue;
     const position: Position = { ...input, offset };
-    throw new FreshetError('OFFSET_OUT_OF_RANGE', `the input holds offsets ${first} to ${last}`, { position });
+    throw new FreshetError('OFFSET_OUT_OF_RANGE', `the input holds offsets ${from} to ${to}`, { position });
   }
 }
 
 async function readTail(start: number, position: JoinPosition, options: JoinRestoreOptions): Promise<number> {
-  const { log, codec, store, at } = options;
+  const { log, codec, store, at, signal, onProgress } = options;
+  const { rankingEnd } = position;
   // Of several records of a user in one chunk the last is the newest.
   const changes = new Map<string, SidesChange>();
   let read = 0;
-  for await (const record of records(log, at.ranking, start, position.rankingEnd)) {
+  for await (const record of records(log, at.ranking, start, rankingEnd)) {
     const userId = record.key!.toString();
     await codec.learn([record]);
     const sides = record.value === null ? null : options.records.sides(record);
@@ -110,11 +122,14 @@ async function readTail(start: number, position: JoinPosition, options: JoinRest
     assertBelow(sides?.longTerm, position.embeddingsOffset, at.embeddings);
     changes.set(userId, { userId, sides });
     read += 1;
-    if (changes.size < CHUNK_RECORDS) continue;
+    if (read % CHUNK_RECORDS > 0) continue;
     await store.add(changes.values());
     changes.clear();
+    onProgress(record.offset + 1 - start, rankingEnd - start);
+    signal.throwIfAborted();
   }
   await store.commit(changes.values(), position);
+  if (read > 0) onProgress(rankingEnd - start, rankingEnd - start);
   return read;
 }
 

@@ -6,20 +6,22 @@
 import type { Logger } from 'pino';
 import type { Config } from '../base/config.ts';
 import { invariant } from '../base/errors.ts';
-import { partitionName, type Log, type LogRecord, type TaskWriter } from '../log/log.ts';
+import type { AwaitedPosition, Log, TaskWriter } from '../log/log.ts';
 import type { Codec } from '../serde/codec.ts';
-import { TaskLife } from '../task/life.ts';
+import { TaskLife, type TaskState } from '../task/life.ts';
+import type { TaskObserver } from '../task/observer.ts';
+import type { StepLimits } from '../task/step.ts';
 import { layoutOf, stateLayoutHash } from '../../state/layout.ts';
 import type { EmbeddingRules } from './embedding.ts';
-import { JoinBatch, type JoinedBatch } from './join-batch.ts';
+import { JoinBatch } from './join-batch.ts';
+import { JoinCommit } from './join-commit.ts';
 import { Counts, JoinIntake } from './join-intake.ts';
-import { encodeJoinMetadata } from './join-metadata.ts';
-import { restoreJoin, type JoinPartitions } from './join-restore.ts';
-import { JoinStore, type JoinPosition } from './join-store.ts';
+import { restoreJoin, type JoinPartitions, type RestoredJoin } from './join-restore.ts';
+import { JoinStore } from './join-store.ts';
 import { RankingRecords } from './ranking-record.ts';
 
-/** Where a step stands; tests stop processes there. */
-export type JoinStepPoint = 'read' | 'joined' | 'log-committed' | 'store-committed';
+/** Where a step stands; tests stop processes there. `sent` is told by logs that send outputs before they commit them. */
+export type JoinStepPoint = 'read' | 'joined' | 'sent' | 'log-committed' | 'store-committed';
 
 export interface JoinTaskOptions {
   readonly log: Log;
@@ -29,6 +31,9 @@ export interface JoinTaskOptions {
   /** The task's own folder for its store. */
   readonly storeFolder: string;
   readonly logger: Logger;
+  /** `delete.retention.ms` of `ranking-features`; by default nothing is ever compacted. */
+  readonly deleteRetentionMs?: number;
+  readonly observer?: TaskObserver;
   readonly onStep?: (point: JoinStepPoint) => void | Promise<void>;
 }
 
@@ -47,13 +52,14 @@ export class JoinTask {
   private readonly records: RankingRecords;
   private readonly rules: EmbeddingRules;
   private readonly at: JoinPartitions;
-  private writer: TaskWriter | undefined;
   private store: JoinStore | undefined;
-  private position: JoinPosition | undefined;
-  private committedCounts: Readonly<Record<string, number>> = {};
+  /** Where the join stands, and what it has committed. */
+  private standing: Omit<RestoredJoin, 'records'> | undefined;
+  /** The last commit, until it is known to be in the log and in the store. */
+  private commit: JoinCommit | undefined;
 
   constructor(options: JoinTaskOptions) {
-    const { codec, config, partition } = options;
+    const { log, codec, config, partition, logger, observer } = options;
     const layout = layoutOf(config);
     this.options = options;
     this.partition = partition;
@@ -65,126 +71,109 @@ export class JoinTask {
       embeddings: { topic: 'user-embeddings', partition },
       ranking: { topic: 'ranking-features', partition },
     };
-    this.life = new TaskLife(this.at.ranking);
+    this.life = new TaskLife({
+      task: { kind: 'join', partition },
+      position: this.at.ranking,
+      logger,
+      observer,
+      openWriter: () => log.openWriter(`${config.appId}-join-${partition}`),
+      restore: (writer, signal) => this.restore(writer, signal),
+      wipeStore: async () => this.store?.wipe(),
+      closeStore: async () => this.store?.close(),
+    });
+  }
+
+  get state(): TaskState {
+    return this.life.state;
   }
 
   /**
-   * Records since the beginning, as committed: read as `features`, `featuresRemoved`, `vectors`, `vectorsRemoved` or an
+   * Records since the beginning, as committed: read as `features`, `featuresRemoved`, `vectors`, `vectorsRemoved` or a
    * cause of being skipped; written as `ranked` and `removed`.
    */
   get counts(): Readonly<Record<string, number>> {
-    return this.committedCounts;
+    return this.standing?.counts ?? {};
   }
 
-  /** Fences earlier owners, then brings the store to what is committed. */
-  async start(): Promise<void> {
-    const { log, config } = this.options;
-    this.life.to('FENCING');
-    this.writer = await log.openWriter(`${config.appId}-join-${this.partition}`);
-    this.life.to('RESTORING');
-    await this.restore();
+  /** Where the next reads begin: what to wait at for more input. */
+  get positions(): readonly AwaitedPosition[] {
+    const { featuresOffset = 0, embeddingsOffset = 0 } = this.standing?.position ?? {};
+    return [
+      { at: this.at.features, offset: featuresOffset },
+      { at: this.at.embeddings, offset: embeddingsOffset },
+    ];
   }
 
-  /** One commit, of whatever both inputs hold up to the limits; nothing at the end of both. */
-  async step(): Promise<JoinStepResult> {
-    return this.life.step(
-      () => this.commitOnce(),
-      async ({ code, position }) => {
-        this.options.logger.warn({ code, ...position }, 'the store of the join is damaged; it is made again');
-        await this.store?.wipe();
-        await this.restore();
-      },
-      { records: 0, ranked: 0 },
-    );
+  /** Fences earlier owners, then brings the store to what is committed. After a retryable error, again. */
+  start(): Promise<void> {
+    return this.life.start();
   }
 
-  async close(): Promise<void> {
-    this.life.to('CLOSING');
-    await this.store?.close();
-    await this.writer?.close();
-    this.life.to('CLOSED');
+  /** One commit, of whatever both inputs hold up to the limits; nothing at the end of both. Errors as of `FeatureTask`. */
+  step(limits: Partial<StepLimits> = {}): Promise<JoinStepResult> {
+    const { maxRecords, maxOutputBytes, intervalMs } = this.options.config.commit;
+    return this.life.step(() => this.commitOnce({ maxRecords, maxOutputBytes, maxMs: intervalMs, ...limits }));
   }
 
-  private async restore(): Promise<void> {
-    const { log, codec, config, storeFolder, logger } = this.options;
-    const { writer, records, at, layoutHash } = this;
-    invariant(writer !== undefined, 'a restore before fencing', at.ranking);
+  /** Interrupts a restore; a step that is under way is finished first. */
+  close(): Promise<void> {
+    return this.life.close();
+  }
+
+  private async restore(writer: TaskWriter, signal: AbortSignal): Promise<void> {
+    const { log, codec, config, storeFolder, logger, observer, deleteRetentionMs = Infinity } = this.options;
+    const { records, at, layoutHash, partition } = this;
     this.store ??= await JoinStore.open(storeFolder, {
       stateLayoutHash: layoutHash,
       rememberedKeys: config.commit.maxRecords,
       logger,
     });
-    const restored = await restoreJoin({ log, writer, codec, records, store: this.store, at, layoutHash });
+    const restored = await restoreJoin({
+      ...{ log, writer, codec, records, store: this.store, at, layoutHash, deleteRetentionMs, signal },
+      onProgress: (done, total) => observer?.restoring?.({ kind: 'join', partition }, done, total),
+    });
     if (restored.records > 0) {
       logger.info({ code: 'RESTORED', ...at.ranking, records: restored.records }, 'join restored from the log');
     }
-    this.position = restored.position;
-    this.committedCounts = restored.counts;
-    this.life.to('RUNNING');
+    this.standing = restored;
   }
 
-  private async commitOnce(): Promise<JoinStepResult> {
-    const before = this.openPosition();
-    const { maxRecords, maxOutputBytes } = this.options.config.commit;
-    // Half of the commit for each side, so that neither can keep the other waiting.
-    const limits = { maxRecords: Math.ceil(maxRecords / 2), maxBytes: Math.ceil(maxOutputBytes / 2) };
-    const features = await this.options.log.read(this.at.features, before.featuresOffset, limits);
-    const embeddings = await this.options.log.read(this.at.embeddings, before.embeddingsOffset, limits);
-    if (features.length + embeddings.length === 0) return { records: 0, ranked: 0 };
-    await this.options.codec.learn(features);
-    await this.options.codec.learn(embeddings);
-    await this.reached('read');
+  private async commitOnce(limits: StepLimits): Promise<JoinStepResult> {
+    const { log, codec, logger, observer, onStep } = this.options;
+    const { at, rules, layoutHash, standing } = this;
+    invariant(standing !== undefined, 'a step before a restore', at.ranking);
+    // The step was taken up again: whether its commit failed or only its answer was lost, the log has told by now.
+    const last = this.commit;
+    this.commit = undefined;
+    if (last?.isAt(standing.position) === true) return last.done(observer);
 
+    const startedMs = performance.now();
     const batch = new JoinBatch(this.records);
-    const counts = new Counts(this.committedCounts);
-    const { rules, options } = this;
-    const intake = new JoinIntake({
-      batch,
-      counts,
-      rules,
-      maxOutputBytes,
-      store: this.openStore(),
-      logger: options.logger,
-    });
-    const featuresRead = await intake.takeFeatures(features);
-    const embeddingsRead = await intake.takeEmbeddings(embeddings);
+    const counts = new Counts(standing.counts);
+    const store = this.openStore();
+    const reached = (): void | Promise<void> => this.reached('read');
+    const intake = new JoinIntake({ log, codec, at, batch, counts, store, rules, logger, limits, reached });
+    const taken = await intake.read(standing.position);
+    if (taken.records === 0) {
+      this.standing = { ...standing, position: taken.position };
+      return { records: 0, ranked: 0 };
+    }
     const joined = batch.join(this.partition);
     counts.add('ranked', joined.ranked);
     counts.add('removed', joined.outputs.length - joined.ranked);
     await this.reached('joined');
-    await this.commit(joined, counts, {
-      ...before,
-      featuresOffset: endOf(features, featuresRead, before.featuresOffset),
-      embeddingsOffset: endOf(embeddings, embeddingsRead, before.embeddingsOffset),
-    });
-    return { records: featuresRead + embeddingsRead, ranked: joined.ranked };
-  }
 
-  /** The log first, then the store: never the other way round. */
-  private async commit(joined: JoinedBatch, counts: Counts, offsets: JoinPosition): Promise<void> {
-    const { at, layoutHash } = this;
-    let position = offsets;
-    await this.writer!.commit({
-      outputs: joined.outputs,
-      offsets: [
-        { input: at.features, offset: offsets.featuresOffset },
-        { input: at.embeddings, offset: offsets.embeddingsOffset },
-      ],
-      metadata: (ends) => {
-        position = { ...offsets, rankingEnd: ends.get(partitionName(at.ranking)) ?? offsets.rankingEnd };
-        return encodeJoinMetadata({ rankingEnd: position.rankingEnd, layout: layoutHash, counts: counts.sums });
-      },
-    });
-    this.position = position;
-    this.committedCounts = counts.sums;
+    const { rankingStart } = standing;
+    const commit = new JoinCommit({ joined, counts, taken, at, layoutHash, rankingStart, startedMs });
+    this.commit = commit;
+    // The log first, then the store: never the other way round.
+    await commit.toLog(this.life, onStep);
+    this.standing = { position: commit.position, rankingStart, counts: counts.sums };
     await this.reached('log-committed');
-    await this.openStore().commit(joined.changes, position);
+    await store.commit(joined.changes, commit.position);
     await this.reached('store-committed');
-  }
-
-  private openPosition(): JoinPosition {
-    invariant(this.position !== undefined, 'a join that has not been restored', this.at.ranking);
-    return this.position;
+    this.commit = undefined;
+    return commit.done(observer);
   }
 
   private openStore(): JoinStore {
@@ -196,7 +185,3 @@ export class JoinTask {
     return this.options.onStep?.(point);
   }
 }
-
-/** The offset behind the first `count` records. */
-const endOf = (records: readonly LogRecord[], count: number, start: number): number =>
-  count === 0 ? start : records[count - 1]!.offset + 1;

@@ -1,55 +1,66 @@
 /**
  * What one commit gathers: the users its records changed and the records it will write. All records are reduced first;
- * each changed user is folded once, under the item vectors in force at its last record. So a features record depends
- * on its user's offsets alone, never on where a commit was cut.
+ * then users are folded, each under the item vectors in force at its last record or, where every action is emitted, at
+ * each of its records. So a features record depends on its user's offsets alone, never on where a commit was cut.
  */
 import type { LogRecord, NewRecord } from '../log/log.ts';
 import type { ItemTable } from '../intent/item-table.ts';
 import type { Codec } from '../serde/codec.ts';
 import { historyKey, historyKeys, historyRecord } from '../../state/history.ts';
 import type { Layout } from '../../state/layout.ts';
-import { reduce, type UserRecord } from '../../state/reducer.ts';
+import { reduce, type Reduction, type UserRecord } from '../../state/reducer.ts';
 import type { UserState } from '../../state/user-state.ts';
 import type { TopicName } from '../../topics/index.ts';
 import type { RejectedActionRecord } from '../../topics/records.ts';
 import { isTime, type Rejection } from './judge.ts';
-import type { CachedUser, ScoreCache } from './score-cache.ts';
+import { reviseInPlace, revisionAfter, type Revision, type UserBefore } from './revision.ts';
+import type { CachedUser } from './score-cache.ts';
 
 /** Bytes of a rejected record's key and value that go out with the rejection. */
 const MAX_REJECTED_BYTES = 65_536;
-/** Bytes of a features record beside its actions, and of one action: for closing a batch before it grows too large. */
+/** Bytes of a features record beside its actions, and of one action beside its item id. */
 const FEATURE_BYTES = 800;
-const ACTION_BYTES = 24;
-
-export interface BatchUser {
-  readonly userId: string;
-  readonly existed: boolean;
-  state: UserState | null;
-  /** Null where the window has to be folded from its beginning. */
-  cache: ScoreCache | null;
-  /** The item vectors in force at the user's last record. */
-  table: ItemTable;
-  /** Arrival of the user's last record: the timestamp of what is written for it. */
-  arrivalTimeMs: number;
-}
+const ACTION_BYTES = 8;
 
 export interface BatchOptions {
   readonly layout: Layout;
   readonly codec: Pick<Codec, 'encode'>;
   readonly partition: number;
+  /** Whether a user is emitted once, or once a record. */
+  readonly emit: 'commit' | 'action';
 }
 
 export class Batch {
-  readonly users = new Map<string, BatchUser>();
   /** History chunks, their tombstones, and rejections, in log order. */
   readonly outputs: NewRecord[] = [];
   readonly counts = new Map<string, number>();
   /** About how many bytes the commit will write. */
   outputBytes = 0;
+  /** Of the actions taken; null before the first. */
+  newestEventTimeMs: number | null = null;
+  newestArrivalTimeMs: number | null = null;
+  private readonly users = new Map<string, Revision>();
+  private revisions: Revision[] = [];
+  private revised = 0;
   private readonly options: BatchOptions;
 
   constructor(options: BatchOptions) {
     this.options = options;
+  }
+
+  has(userId: string): boolean {
+    return this.users.has(userId);
+  }
+
+  /**
+   * Hands over what is to be emitted, in order, so that it can go piece by piece. Where users are emitted once, the
+   * batch is at its end then.
+   */
+  takeRevisions(): Revision[] {
+    const { revisions } = this;
+    this.revisions = [];
+    if (this.options.emit === 'commit') this.users.clear();
+    return revisions;
   }
 
   /** Reduces one record of a user; `loaded` is what is kept of the user before this batch. */
@@ -60,25 +71,26 @@ export class Batch {
     table: ItemTable,
   ): 'late' | 'future' | null {
     const { layout, partition } = this.options;
-    const user = this.user(userId, loaded, table);
-    const reduction = reduce(user.state, record, { userId, partition }, layout);
-    if (reduction.outcome === 'skipped') {
+    const last = this.users.get(userId);
+    const state = last === undefined ? (loaded?.state ?? null) : last.state;
+    const reduction = reduce(state, record, { userId, partition }, layout);
+    const { outcome } = reduction;
+    if (outcome === 'skipped') {
       this.count('skipped');
       return null;
     }
-    if (reduction.state === null && user.state !== null) this.tombstoneHistory(user.state, record.arrivalTimeMs);
+    if (reduction.state === null && state !== null) this.tombstoneHistory(state, record.arrivalTimeMs);
     for (const chunk of reduction.chunks) {
       const key = historyKey(userId, chunk.sequence, chunk.chunk);
       const value = this.options.codec.encode('action-history-value', historyRecord(userId, chunk));
       this.write('action-history', key, value, record.arrivalTimeMs);
     }
-    if (reduction.fold === 'refold' || reduction.state === null) user.cache = null;
-    user.state = reduction.state;
-    user.table = table;
-    user.arrivalTimeMs = record.arrivalTimeMs;
+    if (state !== null || reduction.state !== null) {
+      this.revise(last, { userId, state, cache: loaded?.cache ?? null }, reduction, record, table);
+    }
     // A rejection's own cause is counted by `reject`.
-    if (reduction.outcome !== 'rejected') this.count(reduction.outcome);
-    return reduction.outcome === 'late' || reduction.outcome === 'future' ? reduction.outcome : null;
+    if (outcome !== 'rejected') this.count(outcome);
+    return outcome === 'late' || outcome === 'future' ? outcome : null;
   }
 
   /** Sends a record that was not taken to the side output, with its cause, position and bytes. */
@@ -105,16 +117,28 @@ export class Batch {
     this.counts.set(outcome, (this.counts.get(outcome) ?? 0) + 1);
   }
 
-  private user(userId: string, loaded: CachedUser<UserState> | undefined, table: ItemTable): BatchUser {
-    let user = this.users.get(userId);
-    if (user === undefined) {
-      const state = loaded?.state ?? null;
-      user = { userId, existed: state !== null, state, cache: loaded?.cache ?? null, table, arrivalTimeMs: 0 };
-      this.users.set(userId, user);
-      this.outputBytes += FEATURE_BYTES + ACTION_BYTES * windowLength(state);
+  private revise(
+    last: Revision | undefined,
+    before: UserBefore,
+    reduction: Reduction,
+    record: UserRecord,
+    table: ItemTable,
+  ): void {
+    const { arrivalTimeMs } = record;
+    if (record.kind === 'action' && (reduction.outcome === 'accepted' || reduction.outcome === 'duplicate')) {
+      this.newestEventTimeMs = Math.max(this.newestEventTimeMs ?? -Infinity, record.action.eventTimeMs);
+      this.newestArrivalTimeMs = Math.max(this.newestArrivalTimeMs ?? -Infinity, arrivalTimeMs);
     }
-    this.outputBytes += ACTION_BYTES;
-    return user;
+    if (last !== undefined && this.options.emit === 'commit') {
+      reviseInPlace(last, reduction, table, arrivalTimeMs);
+      if (record.kind === 'action') this.outputBytes += ACTION_BYTES + record.action.itemId.length;
+      return;
+    }
+    const place = this.revised++;
+    const revision = revisionAfter(last, before, reduction, { place, table, arrivalTimeMs });
+    this.users.set(before.userId, revision);
+    this.revisions.push(revision);
+    this.outputBytes += FEATURE_BYTES + windowBytes(reduction.state);
   }
 
   private tombstoneHistory(state: UserState, timestampMs: number): void {
@@ -127,5 +151,10 @@ export class Batch {
   }
 }
 
-const windowLength = (state: UserState | null): number =>
-  state?.sequences.reduce((sum, sequence) => sum + sequence.window.length, 0) ?? 0;
+function windowBytes(state: UserState | null): number {
+  let bytes = 0;
+  for (const { window } of state?.sequences ?? []) {
+    for (const { itemId } of window) bytes += ACTION_BYTES + itemId.length;
+  }
+  return bytes;
+}

@@ -12,6 +12,8 @@ const schema = z.object({
   featuresEnd: count,
   historyEnd: count,
   rejectedEnd: count,
+  /** First offset of the features when the task began to write them: what stood there since is the recovery log. */
+  featuresStart: count.default(0),
   /** The activation in force at the offset; null before any. */
   activation: z.object({ version: z.string(), rowCount: count, contentHash: z.string(), space: z.string() }).nullable(),
   /** Hash of the state layout the task writes. */

@@ -2,30 +2,29 @@
  * One partition of `user-actions`: decode → reduce → fold → describe → commit. A commit goes to the log first, with
  * outputs, input offset and metadata together; then to the store, which is a cache of the log.
  */
-import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import type { Config } from '../base/config.ts';
-import { FreshetError, invariant } from '../base/errors.ts';
-import { EMPTY_TABLE, type ItemTable } from '../intent/item-table.ts';
+import { invariant } from '../base/errors.ts';
 import type { ItemVersions } from '../intent/item-versions.ts';
 import type { Scorer } from '../intent/scorer.ts';
-import { partitionName, type Log, type LogRecord, type TaskWriter } from '../log/log.ts';
+import type { AwaitedPosition, Log, TaskWriter, TopicPartition } from '../log/log.ts';
 import type { Codec } from '../serde/codec.ts';
 import { layoutOf, stateLayoutHash, type Layout } from '../../state/layout.ts';
 import { StateCodec } from '../../state/state-codec.ts';
-import type { UserState } from '../../state/user-state.ts';
 import { Batch } from './batch.ts';
 import { CommitDraft } from './commit-draft.ts';
-import { encodeMetadata, type CommitMetadata } from './commit-metadata.ts';
+import type { CommitMetadata } from './commit-metadata.ts';
+import { FeatureCommit } from './feature-commit.ts';
 import { Featurizer } from './features.ts';
-import { judge, type Activation, type JudgeOptions } from './judge.ts';
+import { Intake, type Standing } from './intake.ts';
 import { TaskLife, type TaskState } from './life.ts';
+import type { TaskObserver } from './observer.ts';
 import { restore } from './restore.ts';
-import type { CachedUser } from './score-cache.ts';
+import type { StepLimits, StepPoint, StepResult } from './step.ts';
 import { UserStore } from './user-store.ts';
+import { Users } from './users.ts';
 
-/** Where a step stands; tests stop processes there. */
-export type StepPoint = 'read' | 'reduced' | 'folded' | 'log-committed' | 'store-committed';
+export type { StepLimits, StepPoint, StepResult } from './step.ts';
 
 export interface FeatureTaskOptions {
   readonly log: Log;
@@ -37,16 +36,10 @@ export interface FeatureTaskOptions {
   /** The task's own folder for its store. */
   readonly storeFolder: string;
   readonly logger: Logger;
+  /** `delete.retention.ms` of `sequence-features`; by default nothing is ever compacted. */
+  readonly deleteRetentionMs?: number;
+  readonly observer?: TaskObserver;
   readonly onStep?: (point: StepPoint) => void | Promise<void>;
-}
-
-export interface StepResult {
-  /** Input records consumed. */
-  readonly records: number;
-  /** Features records written. */
-  readonly features: number;
-  /** The item-vector version whose table is not complete yet: the task waits before its activation. */
-  readonly waitingFor: string | null;
 }
 
 export class FeatureTask {
@@ -57,35 +50,42 @@ export class FeatureTask {
   private readonly layoutHash: string;
   private readonly stateCodec: StateCodec;
   private readonly featurizer: Featurizer;
-  private readonly judging: JudgeOptions;
-  private readonly input: { topic: 'user-actions'; partition: number };
-  /** Users read or written lately; all clean between two steps. */
-  private readonly users: LRUCache<string, CachedUser<UserState>>;
-  private writer: TaskWriter | undefined;
+  private readonly intake: Intake;
+  private readonly input: TopicPartition;
+  private readonly users: Users;
   private store: UserStore | undefined;
-  private offset = 0;
-  private committed: CommitMetadata | undefined;
-  private table: ItemTable | undefined = EMPTY_TABLE;
+  private standing: Standing | undefined;
+  private metadata: CommitMetadata | undefined;
+  /** The last commit, until it is known to be in the log and in the store. */
+  private commit: FeatureCommit | undefined;
 
   constructor(options: FeatureTaskOptions) {
-    const { config, partition } = options;
+    const { log, config, partition, logger, observer } = options;
     this.options = options;
     this.partition = partition;
     this.input = { topic: 'user-actions', partition };
-    this.life = new TaskLife(this.input);
     this.layout = layoutOf(config);
     this.layoutHash = stateLayoutHash(this.layout);
     this.stateCodec = new StateCodec(this.layout);
     this.featurizer = new Featurizer({ ...options, layout: this.layout, stateCodec: this.stateCodec });
-    this.judging = {
-      codec: options.codec,
-      partition,
-      partitions: config.partitions,
-      actionTypes: new Set(config.actionTypes),
-      maxIdBytes: config.maxIdBytes,
-      maxSurfaceBytes: config.maxSurfaceBytes,
-    };
-    this.users = new LRUCache({ max: Math.max(1, Math.ceil(config.cacheUsers / config.partitions)) });
+    this.users = new Users(Math.max(1, Math.ceil(config.cacheUsers / config.partitions)));
+    this.intake = new Intake({
+      ...options,
+      input: this.input,
+      judging: { ...config, codec: options.codec, partition, actionTypes: new Set(config.actionTypes) },
+      load: (userIds) => this.users.load(userIds, this.openStore()),
+      reached: (point) => this.reached(point),
+    });
+    this.life = new TaskLife({
+      task: { kind: 'features', partition },
+      position: this.input,
+      logger,
+      observer,
+      openWriter: () => log.openWriter(`${config.appId}-user-actions-${partition}`),
+      restore: (writer, signal) => this.restore(writer, signal),
+      wipeStore: async () => this.store?.wipe(),
+      closeStore: async () => this.store?.close(),
+    });
   }
 
   get state(): TaskState {
@@ -94,34 +94,31 @@ export class FeatureTask {
 
   /** Input records since the beginning, by outcome, as committed. */
   get counts(): Readonly<Record<string, number>> {
-    return this.committed?.counts ?? {};
+    return this.metadata?.counts ?? {};
   }
 
-  /** Fences earlier owners, then brings the store to what is committed. */
-  async start(): Promise<void> {
-    const { log, config } = this.options;
-    this.life.to('FENCING');
-    this.writer = await log.openWriter(`${config.appId}-user-actions-${this.partition}`);
-    this.life.to('RESTORING');
-    await this.restore();
+  /** Where the next read begins: what to wait at for more input. */
+  get positions(): readonly AwaitedPosition[] {
+    return [{ at: this.input, offset: this.standing?.offset ?? 0 }];
   }
 
-  /** One commit, of whatever the input holds up to the limits; nothing at the end of the input. */
-  async step(): Promise<StepResult> {
-    return this.life.step(
-      () => this.commitOnce(),
-      async ({ code, position }) => {
-        this.options.logger.warn({ code, ...position }, 'the store is damaged; it is made again');
-        await this.store?.wipe();
-        await this.restore();
-      },
-      { records: 0, features: 0, waitingFor: null },
-    );
+  /** Fences earlier owners, then brings the store to what is committed. After a retryable error, again. */
+  start(): Promise<void> {
+    return this.life.start();
   }
 
-  /** Input records not yet consumed. */
+  /**
+   * One commit, of whatever the input holds up to the limits; nothing at the end of the input. After a retryable error
+   * (`isRetryable`) nothing is lost and it may be called again; FENCED means that the partition has moved.
+   */
+  step(limits: Partial<StepLimits> = {}): Promise<StepResult> {
+    const { maxRecords, maxOutputBytes, intervalMs } = this.options.config.commit;
+    return this.life.step(() => this.commitOnce({ maxRecords, maxOutputBytes, maxMs: intervalMs, ...limits }));
+  }
+
+  /** Input records not yet consumed; on Kafka about, as some offsets are of no record. */
   async lag(): Promise<number> {
-    return (await this.options.log.endOffset(this.input)) - this.offset;
+    return (await this.options.log.endOffset(this.input)) - (this.standing?.offset ?? 0);
   }
 
   /** Every user's state between two steps, in order of the user id's bytes. No step may run meanwhile. */
@@ -129,175 +126,60 @@ export class FeatureTask {
     return this.openStore().states();
   }
 
-  async close(): Promise<void> {
-    this.life.to('CLOSING');
-    await this.store?.close();
-    await this.writer?.close();
-    this.life.to('CLOSED');
+  /** Interrupts a restore; a step that is under way is finished first. */
+  close(): Promise<void> {
+    return this.life.close();
   }
 
-  private async restore(): Promise<void> {
-    const { log, codec, config, storeFolder, logger } = this.options;
-    const { layoutHash, stateCodec } = this;
-    invariant(this.writer !== undefined, 'a restore before fencing', this.input);
-    this.users.clear();
-    const rememberedKeys = this.users.max + config.commit.maxRecords;
+  private async restore(writer: TaskWriter, signal: AbortSignal): Promise<void> {
+    const { log, codec, config, storeFolder, logger, observer, deleteRetentionMs = Infinity } = this.options;
+    const { layoutHash, stateCodec, input, partition } = this;
+    this.users.forget();
+    const rememberedKeys = this.users.decodedMax + config.commit.maxRecords;
     this.store ??= await UserStore.open(storeFolder, { layoutHash, stateCodec, logger, rememberedKeys });
-    const restored = await restore(await this.writer.committed(this.input), {
-      log,
-      codec,
-      stateCodec,
-      store: this.store,
-      input: this.input,
-      layoutHash,
+    const { offset, metadata, records } = await restore(await writer.committed(input), {
+      ...{ log, codec, stateCodec, store: this.store, input, layoutHash, deleteRetentionMs, signal },
+      onProgress: (restored, total) => observer?.restoring?.({ kind: 'features', partition }, restored, total),
     });
-    if (restored.records > 0) {
-      logger.info({ code: 'RESTORED', partition: this.partition, records: restored.records }, 'restored from the log');
-    }
-    this.offset = restored.offset;
-    this.committed = restored.metadata;
-    this.table = undefined;
-    this.life.to('RUNNING');
+    if (records > 0) logger.info({ code: 'RESTORED', partition, records }, 'restored from the log');
+    this.standing = { offset, activation: metadata.activation, table: undefined };
+    this.metadata = metadata;
   }
 
-  private async commitOnce(): Promise<StepResult> {
-    const { log, codec, config } = this.options;
-    const activation = this.metadata().activation;
-    this.table ??= activation === null ? EMPTY_TABLE : await this.tableOf(activation, this.offset);
-    if (this.table === undefined) return { records: 0, features: 0, waitingFor: activation?.version ?? null };
+  private async commitOnce(limits: StepLimits): Promise<StepResult> {
+    const { codec, config, observer } = this.options;
+    const { layout, partition, featurizer, users, input, life } = this;
+    const { metadata, standing } = this;
+    invariant(metadata !== undefined && standing !== undefined, 'a step before a restore', input);
+    // The step was taken up again: whether its commit failed or only its answer was lost, the log has told by now.
+    const last = this.commit;
+    this.commit = undefined;
+    if (last?.offset === standing.offset) return last.done(observer);
 
-    const batch = new Batch({ layout: this.layout, codec, partition: this.partition });
-    const { maxRecords, maxOutputBytes } = config.commit;
-    let reduced: Reduced = { records: 0, offset: this.offset, table: this.table, activation, waitingFor: null };
-    // Piece by piece: of thousands of records only what they changed is held until the commit.
-    while (reduced.records < maxRecords && batch.outputBytes < maxOutputBytes && reduced.waitingFor === null) {
-      const limits = { maxRecords: Math.min(READ_RECORDS, maxRecords - reduced.records), maxBytes: READ_BYTES };
-      const read = await log.read(this.input, reduced.offset, limits);
-      if (read.length === 0) break;
-      await codec.learn(read);
-      await this.at('read');
-      reduced = await this.reduce(read, reduced, batch);
-      await this.at('reduced');
-    }
-    const { records, waitingFor } = reduced;
-    if (records === 0) return { records, features: 0, waitingFor };
-
-    const draft = await this.draft(batch);
-    await this.at('folded');
-    await this.commit(batch, draft, reduced);
-    this.table = reduced.table;
-    return { records, features: draft.features, waitingFor };
-  }
-
-  /** Scores and describes the users of the batch, some at a time: what was made of a user stays, its state goes. */
-  private async draft(batch: Batch): Promise<CommitDraft> {
-    const draft = new CommitDraft(this.partition, this.users.max);
-    const users = [...batch.users.values()];
-    batch.users.clear();
-    while (users.length > 0) {
-      const some = users.splice(0, FEATURED_USERS);
-      for (const featured of await this.featurizer.features(some)) draft.add(featured);
-      for (const user of some) if (user.state === null && user.existed) draft.remove(user);
-    }
-    return draft;
-  }
-
-  /** Reduces records until the batch is full, or until an activation whose table is not complete. */
-  private async reduce(read: readonly LogRecord[], before: Reduced, batch: Batch): Promise<Reduced> {
-    const judgements = read.map((record) => judge(record, this.judging));
-    const loaded = await this.load(
-      judgements.flatMap((judged) =>
-        judged.kind === 'user' && !batch.users.has(judged.userId) ? [judged.userId] : [],
-      ),
-    );
-    let { records, offset, table, activation } = before;
-    for (const [index, judged] of judgements.entries()) {
-      const record = read[index]!;
-      if (judged.kind === 'activation') {
-        const next = await this.tableOf(judged.activation, record.offset);
-        if (next === undefined) return { records, offset, table, activation, waitingFor: judged.activation.version };
-        table = next;
-        activation = judged.activation;
-        batch.count('activation');
-      } else if (judged.kind === 'nobody') {
-        batch.reject(record, judged.rejection);
-      } else {
-        const cause = batch.apply(judged.userId, judged.record, loaded.get(judged.userId), table);
-        if (judged.rejection !== null) batch.reject(record, judged.rejection);
-        else if (cause !== null) batch.reject(record, { cause, detail: REDUCER_CAUSES[cause] });
-      }
-      offset = record.offset + 1;
-      records += 1;
-      if (batch.outputBytes >= this.options.config.commit.maxOutputBytes) break;
-    }
-    return { records, offset, table, activation, waitingFor: null };
-  }
-
-  /** The users of a batch, from the cache or the store. */
-  private async load(userIds: readonly string[]): Promise<Map<string, CachedUser<UserState>>> {
-    const loaded = new Map<string, CachedUser<UserState>>();
-    const missing = new Set<string>();
-    for (const userId of userIds) {
-      const cached = this.users.get(userId);
-      if (cached !== undefined) loaded.set(userId, cached);
-      else missing.add(userId);
-    }
-    const ids = [...missing];
-    const found = await this.openStore().getMany(ids);
-    ids.forEach((userId, index) => {
-      const user = found[index];
-      if (user !== undefined) loaded.set(userId, user);
+    const startedMs = performance.now();
+    const batch = new Batch({ layout, codec, partition, emit: config.emit });
+    const draft = new CommitDraft({ partition, featurizer, decodedMax: users.decodedMax });
+    const taken = await this.intake.take(standing, batch, limits, async () => {
+      if (config.emit === 'action') await draft.add(batch.takeRevisions());
     });
-    return loaded;
-  }
-
-  /** The log first, then the store: never the other way round. */
-  private async commit(batch: Batch, draft: CommitDraft, { offset, activation }: Reduced): Promise<void> {
-    const { partition } = this;
-    const before = this.metadata();
-    let metadata = before;
-    await this.writer!.commit({
-      outputs: [...batch.outputs, ...draft.outputs],
-      offsets: [{ input: this.input, offset }],
-      metadata: (ends) => {
-        const end = (name: string, unchanged: number) =>
-          ends.get(partitionName({ topic: name, partition })) ?? unchanged;
-        metadata = {
-          featuresEnd: end('sequence-features', before.featuresEnd),
-          historyEnd: end('action-history', before.historyEnd),
-          rejectedEnd: end('rejected-actions', before.rejectedEnd),
-          activation,
-          layout: this.layoutHash,
-          counts: sumCounts(before.counts, batch.counts),
-        };
-        return encodeMetadata(metadata);
-      },
-    });
-    this.offset = offset;
-    this.committed = metadata;
-    await this.at('log-committed');
-    for (const { userId } of draft.changes) {
-      const user = draft.decoded.get(userId);
-      if (user === undefined) this.users.delete(userId);
-      else this.users.set(userId, user);
+    if (taken.records === 0) {
+      this.standing = taken.standing;
+      return { records: 0, features: 0, waitingFor: taken.waitingFor };
     }
-    await this.openStore().commit(draft.changes, { offset, featuresEnd: metadata.featuresEnd });
-    await this.at('store-committed');
-  }
+    await draft.add(batch.takeRevisions());
+    await this.reached('folded');
 
-  /** The complete table of a version activated at or before `offset`; undefined while it is not complete. */
-  private async tableOf(activation: Activation, offset: number): Promise<ItemTable | undefined> {
-    const { scorer, itemVersions } = this.options;
-    if (activation.space !== scorer.space) {
-      const detail = `version ${activation.version} lives in ${activation.space}, the model needs ${scorer.space}`;
-      throw new FreshetError('SPACE_MISMATCH', detail, { position: { ...this.input, offset } });
-    }
-    return itemVersions.table(activation);
-  }
-
-  private metadata(): CommitMetadata {
-    invariant(this.committed !== undefined, 'a task that has not been restored', this.input);
-    return this.committed;
+    const commit = new FeatureCommit({ before: metadata, batch, draft, taken, input, startedMs });
+    this.commit = commit;
+    await commit.toLog(life, this.options.onStep);
+    this.standing = taken.standing;
+    this.metadata = commit.metadata;
+    await this.reached('log-committed');
+    const { featuresEnd } = commit.metadata;
+    await users.commit(draft.changes, draft.decoded, this.openStore(), { offset: commit.offset, featuresEnd });
+    await this.reached('store-committed');
+    this.commit = undefined;
+    return commit.done(observer);
   }
 
   private openStore(): UserStore {
@@ -305,37 +187,7 @@ export class FeatureTask {
     return this.store;
   }
 
-  private at(point: StepPoint): void | Promise<void> {
+  private reached(point: StepPoint): void | Promise<void> {
     return this.options.onStep?.(point);
   }
-}
-
-/** How far the records of a commit are reduced. */
-interface Reduced {
-  readonly records: number;
-  /** Of the next record. */
-  readonly offset: number;
-  readonly table: ItemTable;
-  readonly activation: Activation | null;
-  readonly waitingFor: string | null;
-}
-
-/** One read of the log. */
-const READ_RECORDS = 2_000;
-const READ_BYTES = 4 * 1024 * 1024;
-/** Users scored and described together: enough to fill the batches of the model with rows of like length. */
-const FEATURED_USERS = 1_000;
-
-const REDUCER_CAUSES = {
-  late: 'the action is at or below the left edge of the window: what is there was sealed',
-  future: 'the event time is too far ahead of the arrival',
-} as const;
-
-function sumCounts(
-  before: Readonly<Record<string, number>>,
-  more: ReadonlyMap<string, number>,
-): Record<string, number> {
-  const sum = { ...before };
-  for (const [outcome, count] of more) sum[outcome] = (sum[outcome] ?? 0) + count;
-  return sum;
 }

@@ -1,6 +1,9 @@
 /**
  * Brings a task's store to what the log has committed. The store is a cache of the features topic: L is how far it has
  * come, C is what is committed. L = C goes on at once, L < C reads the tail, anything doubtful wipes and reads all.
+ *
+ * A tail says all that happened since L only as long as its tombstones are there: the topic is compacted, and drops a
+ * tombstone `delete.retention.ms` after it has cleaned up to it.
  */
 import { FreshetError, type Position } from '../base/errors.ts';
 import type { Committed, Log, TopicPartition } from '../log/log.ts';
@@ -8,6 +11,7 @@ import type { Codec } from '../serde/codec.ts';
 import type { StateCodec } from '../../state/state-codec.ts';
 import type { SequenceFeaturesRecord } from '../../topics/records.ts';
 import { decodeMetadata, type CommitMetadata } from './commit-metadata.ts';
+import { hasRecords } from './read-on.ts';
 import type { UserChange, UserStore } from './user-store.ts';
 
 export interface RestoreOptions {
@@ -17,7 +21,11 @@ export interface RestoreOptions {
   readonly store: UserStore;
   readonly input: TopicPartition;
   readonly layoutHash: string;
-  readonly onProgress?: (restored: number, total: number) => void;
+  /** Of the features topic; infinite where nothing is ever compacted. */
+  readonly deleteRetentionMs: number;
+  /** Ends the restore between two reads, with the signal's reason; the next one goes on from the store's position. */
+  readonly signal: AbortSignal;
+  readonly onProgress: (restored: number, total: number) => void;
 }
 
 export interface Restored {
@@ -31,40 +39,47 @@ export interface Restored {
 const READ_LIMITS = { maxRecords: 2_000, maxBytes: 8 * 1024 * 1024 };
 
 export async function restore(committed: Committed | undefined, options: RestoreOptions): Promise<Restored> {
-  const { log, store, input } = options;
+  const { log, store, input, deleteRetentionMs } = options;
   const features: TopicPartition = { topic: 'sequence-features', partition: input.partition };
   const featuresEnd = await log.endOffset(features);
-  if (committed === undefined) return startEmpty(featuresEnd, features, options);
+  const featuresStart = await log.startOffset(features);
+  if (committed === undefined) return startEmpty({ featuresStart, featuresEnd }, features, options);
 
   const metadata = decodeMetadata(committed.metadata, input);
-  await check(committed, metadata, featuresEnd, features, options);
+  await check(committed, metadata, { featuresStart, featuresEnd }, features, options);
   const held = store.position();
   const same = held?.offset === committed.offset;
   if (same && store.isWhole()) return { offset: committed.offset, metadata, records: 0 };
   // At the committed offset and not whole: the log has lost the commit that the store was in.
-  const from = held !== undefined && held.offset < committed.offset ? held : undefined;
+  const behind = held !== undefined && held.offset < committed.offset && !store.isOlderThan(deleteRetentionMs / 2);
+  const from = behind ? held : undefined;
   if (from === undefined && !store.isEmpty()) await store.wipe();
-  const start = from?.featuresEnd ?? (await log.startOffset(features));
+  const start = from?.featuresEnd ?? featuresStart;
   const records = await readTail(start, metadata.featuresEnd, committed.offset, features, options);
   await store.commit([], { offset: committed.offset, featuresEnd: metadata.featuresEnd });
   return { offset: committed.offset, metadata, records };
 }
 
-/** Nothing was ever committed: nothing may have been written either. */
-async function startEmpty(featuresEnd: number, features: TopicPartition, options: RestoreOptions): Promise<Restored> {
+interface Ends {
+  readonly featuresStart: number;
+  readonly featuresEnd: number;
+}
+
+/** Nothing was ever committed: nothing may have been written either, but for what was aborted. */
+async function startEmpty(ends: Ends, features: TopicPartition, options: RestoreOptions): Promise<Restored> {
   const { log, store, input, layoutHash } = options;
-  if (featuresEnd > (await log.startOffset(features))) {
+  if (await hasRecords(log, features)) {
     throw new FreshetError('FEATURES_ORPHANED', 'the topic is not empty', { position: features });
   }
   if (!store.isEmpty()) await store.wipe();
-  const metadata = { featuresEnd, historyEnd: 0, rejectedEnd: 0, activation: null, layout: layoutHash, counts: {} };
+  const metadata = { ...ends, historyEnd: 0, rejectedEnd: 0, activation: null, layout: layoutHash, counts: {} };
   return { offset: await log.startOffset(input), metadata, records: 0 };
 }
 
 async function check(
   committed: Committed,
   metadata: CommitMetadata,
-  featuresEnd: number,
+  { featuresStart, featuresEnd }: Ends,
   features: TopicPartition,
   { log, input, layoutHash }: RestoreOptions,
 ): Promise<void> {
@@ -72,6 +87,10 @@ async function check(
     throw new FreshetError('LAYOUT_CHANGED', `layout ${metadata.layout} was written, ${layoutHash} is configured`, {
       position: input,
     });
+  }
+  if (featuresStart > metadata.featuresStart) {
+    const detail = `it begins at ${featuresStart}, but was written from ${metadata.featuresStart} on`;
+    throw new FreshetError('OUTPUT_TRUNCATED', detail, { position: features });
   }
   const outputs = [
     [features, featuresEnd, metadata.featuresEnd],
@@ -109,12 +128,14 @@ async function readTail(
   end: number,
   committedOffset: number,
   features: TopicPartition,
-  { log, codec, stateCodec, store, onProgress }: RestoreOptions,
+  { log, codec, stateCodec, store, signal, onProgress }: RestoreOptions,
 ): Promise<number> {
   let records = 0;
   for (let offset = start; offset < end;) {
+    signal.throwIfAborted();
     const read = await log.read(features, offset, READ_LIMITS);
     const tail = read.filter((record) => record.offset < end);
+    // The last offsets before the end may be of no record.
     if (tail.length === 0) break;
     await codec.learn(tail);
     // Of several records of a user in one read the last is the newest.
@@ -136,7 +157,7 @@ async function readTail(
     offset = tail.at(-1)!.offset + 1;
     await store.add(changes.values());
     records += tail.length;
-    onProgress?.(offset - start, end - start);
+    onProgress(offset - start, end - start);
   }
   return records;
 }

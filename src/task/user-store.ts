@@ -49,6 +49,11 @@ export class UserStore {
     return this.store.isWhole();
   }
 
+  /** Whether the last commit is longer ago than that, or may be. */
+  isOlderThan(ageMs: number): boolean {
+    return this.store.isOlderThan(ageMs);
+  }
+
   isEmpty(): boolean {
     return this.store.isEmpty();
   }

@@ -12,7 +12,7 @@ import type { LogRecord } from '../../src/log/log.ts';
 import { records } from '../../src/log/newest.ts';
 import { Codec } from '../../src/serde/codec.ts';
 import { Registry } from '../../src/serde/registry.ts';
-import { FeatureTask, type StepPoint } from '../../src/task/feature-task.ts';
+import { FeatureTask, type FeatureTaskOptions, type StepPoint } from '../../src/task/feature-task.ts';
 import { declareTopics, type TopicName } from '../../topics/index.ts';
 import { fakeScorer } from './fake-scorer.ts';
 
@@ -103,19 +103,19 @@ export class Stream {
   }
 
   async task(partition = 0, onStep?: (point: StepPoint) => void | Promise<void>): Promise<FeatureTask> {
-    const task = new FeatureTask({
-      log: this.log,
-      codec,
-      scorer: this.scorer,
-      itemVersions: this.itemVersions,
-      config: this.config,
-      partition,
-      storeFolder: this.storeFolder(partition),
-      logger: SILENT,
-      ...(onStep === undefined ? {} : { onStep }),
-    });
+    const task = this.newTask(partition, onStep === undefined ? {} : { onStep });
     await task.start();
     return task;
+  }
+
+  /** A task that is not started, with some of its options replaced. */
+  newTask(partition = 0, given: Partial<FeatureTaskOptions> = {}): FeatureTask {
+    const { log, scorer, itemVersions, config } = this;
+    const storeFolder = this.storeFolder(partition);
+    return new FeatureTask({
+      ...{ log, codec, scorer, itemVersions, config, partition, storeFolder, logger: SILENT },
+      ...given,
+    });
   }
 
   /** Runs one partition to its end; the counts by outcome. */
