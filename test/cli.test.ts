@@ -39,7 +39,19 @@ describe('help', () => {
     const leaves = NODES.filter(({ command }) => command.commands.length === 0);
     expect(leaves.map(({ path }) => path.join(' ')).sort()).toEqual(
       [
-        ['config', 'demo', 'inspect', 'join', 'load', 'read', 'run', 'topics list'],
+        [
+          'config',
+          'demo',
+          'inspect',
+          'join',
+          'load',
+          'read',
+          'run',
+          'status',
+          'topics apply',
+          'topics list',
+          'topics plan',
+        ],
         ['vectors activate', 'vectors build', 'vectors load'],
       ].flat(),
     );

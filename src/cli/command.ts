@@ -2,7 +2,6 @@
 import { Command, Option } from 'commander';
 import type { Logger } from 'pino';
 import { CONFIG_KEYS, loadConfig, type Config } from '../base/config.ts';
-import { FreshetError } from '../base/errors.ts';
 import { createLogger } from '../base/logger.ts';
 import { Deployment } from '../run/deployment.ts';
 
@@ -49,25 +48,17 @@ export function contextOf(options: Record<string, unknown>): Context {
   return { config, logger: createLogger(config.log.level) };
 }
 
-/** Runs with the data folder open; closes it whatever happens. */
+/** Runs with the deployment open; closes it whatever happens. */
 export async function withDeployment<T>(
   { config, logger }: Context,
   run: (deployment: Deployment) => Promise<T>,
 ): Promise<T> {
-  const deployment = await Deployment.open(config, logger).catch((error: unknown) => {
-    throw folderError(error, config.dataDir);
-  });
+  const deployment = await Deployment.open(config, logger);
   try {
     return await run(deployment);
   } finally {
     await deployment.close();
   }
-}
-
-/** What the operating system says about the folder is for a person to mend, and no defect of ours. */
-function folderError(error: unknown, dataDir: string): unknown {
-  if (error instanceof FreshetError || (error as NodeJS.ErrnoException).syscall === undefined) return error;
-  return new FreshetError('STORAGE_FAILED', `${dataDir}: ${(error as Error).message}`, { cause: error });
 }
 
 /** Results go to stdout, and nothing else does. */
@@ -87,4 +78,14 @@ export function untilSignal(): { signal: AbortSignal; release: () => void } {
   };
   process.on('SIGTERM', abort).on('SIGINT', abort);
   return { signal: controller.signal, release };
+}
+
+const EXIT_ANYWAY_MS = 3_000;
+
+/**
+ * Ends the process, with the exit code that it was given, when it has not ended by itself a while after all is done: a
+ * client that goes on trying to connect must not keep it.
+ */
+export function exitAnyway(): void {
+  setTimeout(() => process.exit(), EXIT_ANYWAY_MS).unref();
 }

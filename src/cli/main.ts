@@ -15,6 +15,7 @@ import { joinCommand } from './join.ts';
 import { loadCommand } from './load.ts';
 import { readCommand } from './read.ts';
 import { runCommand } from './run.ts';
+import { statusCommand } from './status.ts';
 import { topicsCommand } from './topics.ts';
 import { vectorsCommand } from './vectors.ts';
 
@@ -54,6 +55,7 @@ export function program(): Command {
     demoCommand(),
     loadCommand(),
     runCommand(),
+    statusCommand(),
     readCommand(),
     inspectCommand(),
     joinCommand(),

@@ -3,6 +3,7 @@
  * see of it: a few users, what realtime changes for them, what it is worth on the test, and what to try next.
  */
 import type { Deployment } from '../run/deployment.ts';
+import { hashDeployment } from '../run/inspect.ts';
 import { actionsByEventTime } from '../vectors/actions-by-event-time.ts';
 import { readRecipes } from '../vectors/recipes.ts';
 import { evaluate, type Quality } from '../quality/evaluate.ts';
@@ -11,13 +12,15 @@ import { layoutOf } from '../../state/layout.ts';
 import { count, play, type Tell } from './play.ts';
 import { scoreUsers } from './score-users.ts';
 import { shift, storyUsers, tell, type Story, type StoryTime } from './stories.ts';
-import { nextText, playedText, qualityText, storyText } from './text.ts';
+import { nextText, placeOf, playedText, qualityText, storyText } from './text.ts';
 
 export interface DemoOptions {
   readonly deployment: Deployment;
   /** Shown on the terminal; the result is not. */
   readonly show: (text: string) => void;
   readonly progress: Tell;
+  /** Whether what the demo made is there afterwards. */
+  readonly lasts: boolean;
 }
 
 export interface DemoResult {
@@ -30,6 +33,8 @@ export interface DemoResult {
   readonly features: number;
   /** Users joined and scored. */
   readonly ranked: number;
+  /** SHA-256 over the newest features of every user: the same on the embedded log and on Kafka. */
+  readonly featuresHash: string;
   readonly actionsPerSecond: number;
   readonly quality: Quality;
   readonly seconds: number;
@@ -39,7 +44,7 @@ const STORIES = 3;
 /** Users that the stories are chosen from. */
 const STORIES_FROM = 40;
 
-export async function runDemo({ deployment, show, progress }: DemoOptions): Promise<DemoResult> {
+export async function runDemo({ deployment, show, progress, lasts }: DemoOptions): Promise<DemoResult> {
   const startMs = performance.now();
   const { config, log, codec } = deployment;
   const [scorer, rankers, recipes] = [await deployment.loadScorer(), await Rankers.load(), await readRecipes()];
@@ -67,7 +72,8 @@ export async function runDemo({ deployment, show, progress }: DemoOptions): Prom
   const { users, ranked } = await scoreUsers(deployment, candidates);
   const seconds = (performance.now() - startMs) / 1000;
   show(qualityText(quality));
-  show(nextText(config.dataDir, told[0], ranked, seconds));
+  const { featuresHash } = await hashDeployment(deployment);
+  show(nextText(lasts ? placeOf(config) : null, told[0], ranked, seconds));
   const { actionsRead, accepted, rejected, features, actionsPerSecond } = played;
   return {
     actionsRead,
@@ -76,6 +82,7 @@ export async function runDemo({ deployment, show, progress }: DemoOptions): Prom
     users,
     features,
     ranked,
+    featuresHash,
     actionsPerSecond,
     quality,
     seconds: Math.round(seconds * 10) / 10,

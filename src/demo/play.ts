@@ -4,7 +4,9 @@ import type { Scorer } from '../intent/scorer.ts';
 import { loadActions } from '../ingest/load-actions.ts';
 import type { Deployment } from '../run/deployment.ts';
 import { tallyOf, type Tally } from '../run/tally.ts';
-import { Worker } from '../run/worker.ts';
+import { membershipOf } from '../run/group-member.ts';
+import { GroupWorker } from '../run/group-worker.ts';
+import { Worker, type Progress, type RunResult } from '../run/worker.ts';
 import { DailyVectors } from '../vectors/daily.ts';
 import type { Recipes } from '../vectors/recipes.ts';
 
@@ -39,23 +41,13 @@ export async function play(deployment: Deployment, scorer: Scorer, recipes: Reci
     },
   });
   const runMs = performance.now();
-  const worker = new Worker({
-    deployment,
-    scorer,
-    onProgress: ({ records, lag, features }) => {
-      const perSecond = (records * 1000) / (performance.now() - runMs);
-      tell(
-        `running: ${count(records)} records, ${count(perSecond)}/s, ${count(features)} features, ${count(lag)} to go`,
-        {
-          records,
-          lag,
-        },
-      );
-    },
+  const result = await runToEnd(deployment, scorer, ({ records, lag, features }) => {
+    const perSecond = (records * 1000) / (performance.now() - runMs);
+    tell(
+      `running: ${count(records)} records, ${count(perSecond)}/s, ${count(features)} features, ${count(lag)} to go`,
+      { records, lag },
+    );
   });
-  await worker.start();
-  const result = await worker.run(true);
-  await worker.close();
   const runSeconds = (performance.now() - runMs) / 1000;
   const tally = tallyOf(result.counts);
   return {
@@ -66,6 +58,23 @@ export async function play(deployment: Deployment, scorer: Scorer, recipes: Reci
     joined: result.ranked,
     actionsPerSecond: Math.round(tally.actionsRead / runSeconds),
   };
+}
+
+async function runToEnd(
+  deployment: Deployment,
+  scorer: Scorer,
+  onProgress: (progress: Progress) => void,
+): Promise<RunResult> {
+  if (deployment.config.brokers.length > 0) {
+    const { signal } = new AbortController();
+    const membership = membershipOf(deployment);
+    return new GroupWorker({ deployment, scorer, membership, signal, untilEnd: true, onProgress }).run();
+  }
+  const worker = new Worker({ deployment, scorer, onProgress });
+  await worker.start();
+  const result = await worker.run(true);
+  await worker.close();
+  return result;
 }
 
 export const count = (value: number): string => Math.round(value).toLocaleString('en-US');

@@ -1,6 +1,6 @@
 /** A few users as ranking would meet them at the end of the log: window, intent, items, and what one more action does. */
 import { partitionOf } from '../base/murmur2.ts';
-import { newestRecord } from '../log/newest.ts';
+import { newestRecord, records } from '../log/newest.ts';
 import { rankForUser, withAction, type RankedItem, type UserRankingOptions } from '../quality/rank-for-user.ts';
 import type { Deployment } from '../run/deployment.ts';
 import type { Action } from '../../state/action.ts';
@@ -108,9 +108,10 @@ export async function storyUsers(deployment: Deployment, layout: Layout, endMs: 
   for (let partition = 0; partition < config.partitions; partition += 1) {
     const at = { topic: 'sequence-features', partition };
     const end = await log.endOffset(at);
+    const start = Math.max(await log.startOffset(at), end - RECENT);
     const seen = new Set<string>();
     // Backwards: the first record met of a user is the newest, and the last commits hold those who came last.
-    for (const record of (await log.read(at, Math.max(0, end - RECENT), RECENT_LIMITS)).reverse()) {
+    for (const record of (await Array.fromAsync(records(log, at, start, end))).reverse()) {
       const userId = record.key!.toString();
       if (record.value === null || seen.has(userId)) continue;
       seen.add(userId);
@@ -124,7 +125,6 @@ export async function storyUsers(deployment: Deployment, layout: Layout, endMs: 
 }
 
 const RECENT = 400;
-const RECENT_LIMITS = { maxRecords: RECENT, maxBytes: 16 * 1024 * 1024 };
 
 async function newest<T>(
   topic: 'sequence-features' | 'ranking-features',

@@ -1,5 +1,6 @@
 /** The demo's words on a terminal, at most 100 columns wide. */
 import { relative } from 'node:path';
+import type { Config } from '../base/config.ts';
 import type { Arm } from '../quality/rankers.ts';
 import type { Quality } from '../quality/evaluate.ts';
 import type { RankedItem } from '../quality/rank-for-user.ts';
@@ -75,10 +76,34 @@ export function qualityText(quality: Quality): string {
   ].join('\n');
 }
 
-export function nextText(dataDir: string, story: Story | undefined, ranked: number, seconds: number): string {
+/** Where the result of the demo lies; `flags` are those that commands need to look at it. */
+export interface Place {
+  readonly text: string;
+  readonly flags: string;
+}
+
+export function placeOf({ dataDir, brokers, registry }: Pick<Config, 'dataDir' | 'brokers' | 'registry'>): Place {
   const below = relative(process.cwd(), dataDir);
   const folder = below === '' || below.startsWith('..') ? dataDir : below;
-  const at = `--data-dir=${folder}`;
+  if (brokers.length === 0) {
+    return { text: `all data is in ${folder} (log, stores, schema ids)`, flags: `--data-dir=${folder}` };
+  }
+  const text = `the topics are in Kafka, the stores, a cache of them, in ${folder}`;
+  return { text, flags: `--brokers=${brokers.join(',')} --registry=${registry} --data-dir=${folder}` };
+}
+
+/** `place` is null where nothing is left of the demo. */
+export function nextText(place: Place | null, story: Story | undefined, ranked: number, seconds: number): string {
+  if (place === null) {
+    return [
+      heading('What to try next'),
+      `  ${count(ranked)} users joined and scored, on a Kafka that has ended with the demo. It took ${seconds.toFixed(0)} s.`,
+      '  To look around afterwards, start one that stays (`npm run kafka`) and give its addresses to the demo:',
+      '    npx freshet demo --kafka --brokers=HOST:PORT --registry=URL',
+      '    npx freshet --help',
+    ].join('\n');
+  }
+  const at = place.flags;
   const user = story?.userId ?? '';
   const items = story?.withRealtime.slice(0, 3).map(({ itemId }) => itemId) ?? [];
   const commands =
@@ -91,7 +116,7 @@ export function nextText(dataDir: string, story: Story | undefined, ranked: numb
         ];
   return [
     heading('Where it lies, and what to try next'),
-    `  ${count(ranked)} users joined and scored; all data is in ${folder} (log, stores, schema ids). It took ${seconds.toFixed(0)} s.`,
+    `  ${count(ranked)} users joined and scored; ${place.text}. It took ${seconds.toFixed(0)} s.`,
     ...[...commands, `npx freshet topics list ${at}`, 'npx freshet --help'].map((command) => `    ${command}`),
   ].join('\n');
 }

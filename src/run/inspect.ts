@@ -6,6 +6,7 @@ import { userHash } from '../base/user-hash.ts';
 import { newestRecord, records } from '../log/newest.ts';
 import { fromColumns } from '../../state/columns.ts';
 import { layoutOf } from '../../state/layout.ts';
+import { StateCodec } from '../../state/state-codec.ts';
 import { FeatureTask } from '../task/feature-task.ts';
 import type { SequenceFeaturesRecord } from '../../topics/records.ts';
 import type { Deployment } from './deployment.ts';
@@ -84,46 +85,77 @@ export interface DeploymentHash {
   readonly featuresHash: string;
 }
 
-/** Restores the stores as `run` would, then hashes partition by partition, users in order of their id's bytes. */
+/**
+ * Hashes partition by partition, users in order of their id's bytes. Embedded, the states are those of the stores, restored
+ * as `run` would. On Kafka that would fence the workers, so there they come from the features, which a restore would take
+ * them from: the hashes are the same.
+ */
 export async function hashDeployment(deployment: Deployment): Promise<DeploymentHash> {
-  const scorer = await deployment.loadScorer();
   const states = createHash('sha256');
   const features = createHash('sha256');
   let users = 0;
+  const isKafka = deployment.config.brokers.length > 0;
   for (let partition = 0; partition < deployment.config.partitions; partition += 1) {
-    const task = new FeatureTask({
-      ...deployment,
-      scorer,
-      partition,
-      storeFolder: deployment.storeFolder('user-actions', partition),
-    });
-    await task.start();
-    for await (const { userId, stateBody } of task.states()) {
-      update(states, userId, stateBody);
-      users += 1;
-    }
-    await task.close();
-    await hashFeatures(deployment, partition, features);
+    const newest = await newestFeatures(deployment, partition, isKafka);
+    const ids = updateAll(states, isKafka ? newest.states : await storedStates(deployment, partition));
+    updateAll(features, newest.features);
+    users += ids;
   }
   return { users, stateHash: states.digest('hex'), featuresHash: features.digest('hex') };
 }
 
-async function hashFeatures({ log, codec }: Deployment, partition: number, hash: Hash): Promise<void> {
+/** By user id. One digest each, not one record: a user's older records are many times what is kept here. */
+type Digests = Map<string, Buffer>;
+
+async function storedStates(deployment: Deployment, partition: number): Promise<Digests> {
+  const scorer = await deployment.loadScorer();
+  const storeFolder = deployment.storeFolder('user-actions', partition);
+  const task = new FeatureTask({ ...deployment, scorer, partition, storeFolder });
+  await task.start();
+  const digests: Digests = new Map();
+  for await (const { userId, stateBody } of task.states()) digests.set(userId, digest(stateBody));
+  await task.close();
+  return digests;
+}
+
+/** Of the newest features of each user, and of the state in them. */
+async function newestFeatures(
+  { log, codec, config }: Deployment,
+  partition: number,
+  withStates: boolean,
+): Promise<{ features: Digests; states: Digests }> {
   const at = { topic: 'sequence-features', partition };
-  // One digest a user, not one record: a user's older records are many times what is kept here.
-  const newest = new Map<string, Buffer>();
-  for await (const { key, value, headers } of records(log, at, await log.startOffset(at), await log.endOffset(at))) {
+  const stateCodec = new StateCodec(layoutOf(config));
+  const features: Digests = new Map();
+  const states: Digests = new Map();
+  for await (const record of records(log, at, await log.startOffset(at), await log.endOffset(at))) {
+    const { key, value, headers } = record;
     const user = key!.toString();
-    if (value === null) newest.delete(user);
-    else newest.set(user, createHash('sha256').update(codec.body(value, headers)).digest());
+    if (value === null) {
+      features.delete(user);
+      states.delete(user);
+      continue;
+    }
+    await codec.learn([record]);
+    features.set(user, digest(codec.body(value, headers)));
+    if (!withStates) continue;
+    const decoded = codec.decode<SequenceFeaturesRecord>('sequence-features-value', value, headers);
+    states.set(user, digest(stateCodec.encode(stateCodec.fromRecord(decoded))));
   }
-  const ids = [...newest.keys()].map((id) => Buffer.from(id)).sort((a, b) => Buffer.compare(a, b));
-  for (const id of ids) update(hash, id.toString(), newest.get(id.toString())!);
+  return { features, states };
+}
+
+const digest = (bytes: Buffer): Buffer => createHash('sha256').update(bytes).digest();
+
+/** In order of the ids' bytes; how many there were. */
+function updateAll(hash: Hash, digests: Digests): number {
+  const ids = [...digests.keys()].map((id) => Buffer.from(id)).sort((a, b) => Buffer.compare(a, b));
+  for (const id of ids) update(hash, id, digests.get(id.toString())!);
+  return ids.length;
 }
 
 /** Lengths stand before the bytes, so that no two different lists of users hash alike. */
-function update(hash: Hash, userId: string, bytes: Buffer): void {
-  const id = Buffer.from(userId);
+function update(hash: Hash, id: Buffer, bytes: Buffer): void {
   const lengths = Buffer.alloc(8);
   lengths.writeUInt32BE(id.length, 0);
   lengths.writeUInt32BE(bytes.length, 4);

@@ -1,5 +1,6 @@
 /** Which item vectors are in force at the end of the log. */
 import type { Log } from '../log/log.ts';
+import { records } from '../log/newest.ts';
 import type { Codec } from '../serde/codec.ts';
 import { CONTROL_HEADER, CONTROL_SUBJECT } from '../../topics/index.ts';
 import type { ControlRecord } from '../../topics/records.ts';
@@ -11,14 +12,13 @@ export async function newestActivation(log: Log, codec: Codec): Promise<ControlR
   const at = { topic: 'user-actions', partition: 0 };
   const start = await log.startOffset(at);
   for (let end = await log.endOffset(at); end > start; end -= CHUNK) {
-    const from = Math.max(start, end - CHUNK);
-    const read = await log.read(at, from, { maxRecords: end - from, maxBytes: Number.MAX_SAFE_INTEGER });
-    for (const { value, headers } of read.reverse()) {
+    let newest: ControlRecord['activation'] = null;
+    for await (const { value, headers } of records(log, at, Math.max(start, end - CHUNK), end)) {
       if (value === null || headers[CONTROL_HEADER] === undefined) continue;
       await codec.learn([{ value, headers }]);
-      const { activation } = codec.decode<ControlRecord>(CONTROL_SUBJECT, value, headers);
-      if (activation !== null) return activation;
+      newest = codec.decode<ControlRecord>(CONTROL_SUBJECT, value, headers).activation ?? newest;
     }
+    if (newest !== null) return newest;
   }
   return null;
 }

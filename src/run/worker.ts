@@ -6,6 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { FreshetError } from '../base/errors.ts';
 import type { Scorer } from '../intent/scorer.ts';
 import { JoinTask } from '../join/join-task.ts';
+import type { LaggingTask } from '../observe/lag.ts';
+import type { WorkerEvents } from '../observe/worker-observer.ts';
 import { FeatureTask, type StepPoint } from '../task/feature-task.ts';
 import type { Deployment } from './deployment.ts';
 
@@ -24,6 +26,7 @@ export interface WorkerOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
   readonly onStep?: (point: StepPoint) => void | Promise<void>;
+  readonly observer?: WorkerEvents;
 }
 
 export interface RunResult {
@@ -47,10 +50,10 @@ export class Worker {
   }
 
   async start(): Promise<void> {
-    const { deployment, scorer, onStep } = this.options;
+    const { deployment, scorer, onStep, observer } = this.options;
     const { log, codec, itemVersions, config, logger } = deployment;
     for (let partition = 0; partition < config.partitions; partition += 1) {
-      const shared = { log, codec, config, partition, logger };
+      const shared = { log, codec, config, partition, logger, ...(observer && { observer }) };
       const task = new FeatureTask({
         ...shared,
         scorer,
@@ -61,9 +64,18 @@ export class Worker {
       const join = new JoinTask({ ...shared, storeFolder: deployment.storeFolder('join', partition) });
       this.tasks.push(task);
       this.joins.push(join);
-      await task.start();
-      await join.start();
     }
+    observer?.joined?.(Array.from(this.positions(), ({ task }) => task));
+    for (const [index, task] of this.tasks.entries()) {
+      await task.start();
+      await this.joins[index]!.start();
+    }
+  }
+
+  /** The tasks, and where they stand. */
+  *positions(): Generator<LaggingTask> {
+    for (const { partition, positions } of this.tasks) yield { task: { kind: 'features', partition }, positions };
+    for (const { partition, positions } of this.joins) yield { task: { kind: 'join', partition }, positions };
   }
 
   /** Works until the input's end (`untilEnd`) or until the signal; whichever, the last commit is whole. */
@@ -86,6 +98,7 @@ export class Worker {
   }
 
   async close(): Promise<void> {
+    this.options.observer?.left?.();
     for (const task of [...this.tasks, ...this.joins]) await task.close();
   }
 
@@ -100,10 +113,7 @@ export class Worker {
       this.features += step.features;
       if (step.waitingFor !== null) {
         waitingFor = step.waitingFor;
-        this.options.deployment.logger.warn(
-          { code: 'ITEM_VERSION_INCOMPLETE', partition: task.partition, reason: this.whyWaiting(step.waitingFor) },
-          'waiting for the item vectors that the log activates',
-        );
+        this.tellWaiting(task.partition, this.whyWaiting(step.waitingFor));
       }
       const joined = await this.joins[index]!.step();
       this.ranked += joined.ranked;
@@ -111,6 +121,13 @@ export class Worker {
       this.options.onProgress?.({ records: this.records, lag: await this.lag(), features: this.features });
     }
     return { progressed, waitingFor };
+  }
+
+  private tellWaiting(partition: number, reason: string): void {
+    const { deployment, observer } = this.options;
+    const message = 'waiting for the item vectors that the log activates';
+    deployment.logger.warn({ code: 'ITEM_VERSION_INCOMPLETE', partition, reason }, message);
+    observer?.waiting?.(new FreshetError('ITEM_VERSION_INCOMPLETE', reason), { kind: 'features', partition });
   }
 
   private whyWaiting(version: string): string {
