@@ -12,7 +12,7 @@ RUN npm prune --omit=dev --no-audit --no-fund
 RUN rm -rf node_modules/onnxruntime-node/bin/*/darwin node_modules/onnxruntime-node/bin/*/win32
 
 FROM node:24.21.0-bookworm-slim
-ENV NODE_ENV=production FRESHET_DATA_DIR=/var/lib/freshet
+ENV NODE_ENV=production FRESHET_DATA_DIR=/var/lib/freshet FRESHET_HTTP_PORT=8080
 # Resident memory: two arenas of malloc instead of eight a core, a young generation of 12 MB (docs/performance.md).
 ENV MALLOC_ARENA_MAX=2 NODE_OPTIONS=--max-semi-space-size=4
 WORKDIR /app
@@ -26,5 +26,7 @@ COPY --from=build /app/data ./data
 RUN mkdir -p /var/lib/freshet && chown node:node /var/lib/freshet
 USER node
 VOLUME /var/lib/freshet
+# Whether a restart would help; what waits for the broker or the registry is live. Not for commands other than `run`.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["node", "-e", "fetch('http://127.0.0.1:' + process.env.FRESHET_HTTP_PORT + '/live').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["node", "/app/bin/freshet.js"]
 CMD ["run"]
