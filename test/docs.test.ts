@@ -7,6 +7,7 @@ import { CONFIG_KEYS, configurationTable } from '../src/base/config.ts';
 import { ERRORS } from '../src/base/errors.ts';
 import { packagePath } from '../src/base/package-root.ts';
 import { program } from '../src/cli/main.ts';
+import { aclTable } from '../src/log/kafka-acls.ts';
 import { shippedSchema, declareTopics, SUBJECTS } from '../topics/index.ts';
 
 const PAGES = ['README.md', 'CHANGELOG.md', ...readdirSync(packagePath('docs')).map((name) => join('docs', name))]
@@ -29,6 +30,10 @@ describe('tables made from the code', () => {
 
   it('of the errors: docs/operations.md lists every code with its exit code, message and remedy', () => {
     expect(page('docs/operations.md')).toContain(`<!-- errors:begin -->\n${errorTable()}\n<!-- errors:end -->`);
+  });
+
+  it('of the ACLs: docs/security.md lists what each role needs', () => {
+    expect(page('docs/security.md')).toContain(`<!-- acls:begin -->\n${aclTable()}\n<!-- acls:end -->`);
   });
 });
 
