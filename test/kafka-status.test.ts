@@ -1,6 +1,6 @@
 /** `freshet status` on a real broker: what is committed, how far behind that is, and who serves which partition. */
 import { pino } from 'pino';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { loadConfig, type Config } from '../src/base/config.ts';
 import { encodeJoinMetadata } from '../src/join/join-metadata.ts';
 import type { LocalKafka } from '../src/local-kafka/local-kafka.ts';
@@ -89,6 +89,9 @@ describe('the status', () => {
     await log.append(records('user-actions', 10));
     writer = await log.openWriter(`${APP_ID}-user-actions-1`);
     await commit(7, 4);
+    // A commit is decided before its markers are written, and seen by others some milliseconds after that.
+    const input = { topic: 'user-actions', partition: 1 };
+    await vi.waitUntil(async () => (await log.committed(APP_ID, input))?.offset === 7, 10_000);
     return () => log.close();
   }, 120_000);
 
@@ -116,13 +119,13 @@ describe('the status', () => {
       metadata: () => encodeJoinMetadata({ rankingEnd: 0, rankingStart: 0, layout: 'l', counts: {} }),
     });
     await join.close();
-    expect((await status()).partitions[1]!.join.features).toEqual({ committed: 4, end, lag: 0 });
+    await expect.poll(async () => (await status()).partitions[1]!.join.features).toEqual({ committed: 4, end, lag: 0 });
   });
 
   it('fences nobody', async () => {
     await status();
     await commit(8, 1);
-    expect((await status()).partitions[1]!.features.committed).toBe(8);
+    await expect.poll(async () => (await status()).partitions[1]!.features.committed).toBe(8);
   });
 
   it('names the member of the group that serves each partition', async () => {

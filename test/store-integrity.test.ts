@@ -6,7 +6,7 @@ import { ClassicLevel } from 'classic-level';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FreshetError } from '../src/base/errors.ts';
-import { crc32c } from '../state/store-crc32c.ts';
+import { crc32c } from '../src/base/crc32c.ts';
 import { readMark, removeMark, writeMark } from '../state/store-mark.ts';
 import {
   META_KEY,
