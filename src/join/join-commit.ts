@@ -42,7 +42,8 @@ export class JoinCommit {
       metadata: (ends) => {
         const rankingEnd = ends.get(partitionName(at.ranking)) ?? taken.position.rankingEnd;
         this.position = { ...taken.position, rankingEnd };
-        return encodeJoinMetadata({ rankingStart, rankingEnd, layout: layoutHash, counts: counts.sums });
+        const committedAtMs = Date.now();
+        return encodeJoinMetadata({ rankingStart, rankingEnd, layout: layoutHash, counts: counts.sums, committedAtMs });
       },
       ...(onStep && { onSent: () => onStep('sent') }),
     };

@@ -11,6 +11,8 @@ const schema = z.object({
   rankingStart: count.default(0),
   /** Hash of the state layout: the records show the newest K of it. */
   layout: z.string(),
+  /** When, by the clock of the task, milliseconds since the epoch: for people, and part of no record. */
+  committedAtMs: count.optional(),
   /** Input records since the beginning by what became of them, and output records as `ranked` and `removed`. */
   counts: z.record(z.string(), count),
 });

@@ -81,12 +81,14 @@ export class TaskLoop {
       await this.patiently(() => shared.restores.use(() => task.start(), signal), signal);
       for (;;) await this.round(signal);
     } catch (error) {
+      const isOver = signal.aborted && (error === signal.reason || isRetryable(error) || isAbort(error));
+      if (isOver) return 'stopped';
+      if (error instanceof FreshetError) shared.events.failed?.(error, task.ref);
       if (error instanceof FreshetError && error.code === 'FENCED') {
         const detail = { code: error.code, ...task.ref, detail: error.detail };
         shared.logger.warn(detail, 'another worker has taken over this partition');
         return 'fenced';
       }
-      if (signal.aborted && (error === signal.reason || isRetryable(error) || isAbort(error))) return 'stopped';
       throw error;
     } finally {
       signal.removeEventListener('abort', close);

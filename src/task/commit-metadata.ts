@@ -18,6 +18,8 @@ const schema = z.object({
   activation: z.object({ version: z.string(), rowCount: count, contentHash: z.string(), space: z.string() }).nullable(),
   /** Hash of the state layout the task writes. */
   layout: z.string(),
+  /** When, by the clock of the task, milliseconds since the epoch: for people, and part of no record. */
+  committedAtMs: count.optional(),
   /** Input records since the beginning, by outcome. */
   counts: z.record(z.string(), count),
 });

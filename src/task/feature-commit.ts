@@ -46,7 +46,7 @@ export class FeatureCommit {
       offsets: [{ input, offset: this.offset }],
       metadata: (ends) => {
         this.metadata = this.metadataWith(ends);
-        return encodeMetadata(this.metadata);
+        return encodeMetadata({ ...this.metadata, committedAtMs: Date.now() });
       },
       ...(onStep && { onSent: () => onStep('sent') }),
     };
