@@ -110,8 +110,12 @@ describe('a local Kafka with a registry', () => {
 
   it('answers nothing while it is paused, and goes on afterwards', async () => {
     kafka.pauseBroker();
-    expect(await brokerAnswers(port())).toBe(false);
-    kafka.resumeBroker();
+    try {
+      // The signal takes a moment to reach every thread of the broker.
+      await expect.poll(() => brokerAnswers(port()), { timeout: 10_000 }).toBe(false);
+    } finally {
+      kafka.resumeBroker();
+    }
     expect(await endOffset('kept')).toBe(2);
   });
 

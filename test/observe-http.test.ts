@@ -124,7 +124,7 @@ describe('a server', () => {
 
 describe('worker threads', () => {
   it('are one process to those who ask: ready together, stuck if one is, counted after they end', async () => {
-    const observer = new ProcessObserver({ version: '1', partitions: 2, staleMs: 1_500 });
+    const observer = new ProcessObserver({ version: '1', partitions: 2, staleMs: 3_000 });
     const server = await serve({ health: () => observer.health(), metrics: () => observer.metrics() });
     const threads = [0, 1].map((worker) => {
       observer.started(worker);
