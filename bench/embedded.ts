@@ -7,6 +7,7 @@ import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadConfig } from '../src/base/config.ts';
+import { addCounts } from '../src/base/counts.ts';
 import { createLogger } from '../src/base/logger.ts';
 import { packagePath } from '../src/base/package-root.ts';
 import { boundProcessMemory } from '../src/base/process-memory.ts';
@@ -56,7 +57,7 @@ try {
       for (const task of tasks) progressed = (await task.step()).records > 0 || progressed;
     }
     for (const task of tasks) {
-      for (const [outcome, count] of Object.entries(task.counts)) counts[outcome] = (counts[outcome] ?? 0) + count;
+      addCounts(counts, Object.entries(task.counts));
       await task.close();
     }
     shares.spent('idle');

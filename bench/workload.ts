@@ -5,6 +5,7 @@
  * 1.4 KB on average, most of it the ids of the 15 actions of the average window.
  */
 import { createHash } from 'node:crypto';
+import { randomFrom } from '../test/support/random.ts';
 import type { Action } from '../state/action.ts';
 
 export interface Workload {
@@ -29,7 +30,7 @@ export interface UserAction {
 }
 
 export function* workload({ actions, users, items, seed }: Workload): Generator<UserAction> {
-  const random = mulberry32(seed);
+  const random = randomFrom(seed);
   const drawUser = zipf(users, 0.8, random);
   const drawItem = zipf(items, 0.8, random);
   const userIds = Array.from({ length: users }, (_, index) => id('user', index));
@@ -65,7 +66,7 @@ export function id(kind: 'user' | 'item', index: number): string {
 
 /** Deterministic vectors, one an item, int8. */
 export function itemVector(index: number, dimension: number): Int8Array {
-  const random = mulberry32(index + 1);
+  const random = randomFrom(index + 1);
   return Int8Array.from({ length: dimension }, () => Math.floor(random() * 255) - 127);
 }
 
@@ -83,15 +84,5 @@ function zipf(count: number, exponent: number, random: () => number): () => numb
       else high = middle;
     }
     return low;
-  };
-}
-
-function mulberry32(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
   };
 }

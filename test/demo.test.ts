@@ -5,20 +5,10 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { packagePath } from '../src/base/package-root.ts';
+import type { DemoResult } from '../src/demo/demo.ts';
 import { tempDir } from './support/temp-dir.ts';
 
 const LIMIT_MS = 120_000;
-
-interface Demo {
-  readonly actionsRead: number;
-  readonly accepted: number;
-  readonly rejected: Readonly<Record<string, number>>;
-  readonly users: number;
-  readonly features: number;
-  readonly ranked: number;
-  readonly actionsPerSecond: number;
-  readonly quality: { readonly differences: readonly { arm: string; other: string; metric: string; low: number }[] };
-}
 
 async function freshet(...args: string[]): Promise<string> {
   const options = { cwd: packagePath(), maxBuffer: 64 * 1024 * 1024 };
@@ -48,7 +38,7 @@ describe('freshet demo', () => {
       ) as object;
       expect(inspected).toMatchObject({ userId: user });
 
-      const demo = JSON.parse(lastLine(await freshet('demo', '--json', `--data-dir=${dataDir}`))) as Demo;
+      const demo = JSON.parse(lastLine(await freshet('demo', '--json', `--data-dir=${dataDir}`))) as DemoResult;
       expect(demo).toMatchObject({
         actionsRead: 72_312,
         accepted: 70_028,

@@ -18,7 +18,7 @@ import type { ControlRecord, HistoryChunkRecord, SequenceFeaturesRecord } from '
 import { fakeScorer } from './support/fake-scorer.ts';
 import { ACTIVATE_TEST_VERSION, publishTestVersion } from './support/item-version.ts';
 import { actionRecord, Stream, type RawRecord, type TestAction } from './support/stream.ts';
-import { wrapLog } from './support/wrapped-log.ts';
+import { wrapLog } from '../src/log/wrapped-log.ts';
 
 const [V1, V2] = [ACTIVATE_TEST_VERSION['v1']!, ACTIVATE_TEST_VERSION['v2']!];
 

@@ -11,6 +11,7 @@ import { loadActions } from '../src/ingest/load-actions.ts';
 import type { LoadActionsOptions, LoadActionsResult } from '../src/ingest/load-actions.ts';
 import type { LoadProgress } from '../src/ingest/progress.ts';
 import type { Log, LogRecord, NewRecord } from '../src/log/log.ts';
+import { wrapLog } from '../src/log/wrapped-log.ts';
 import type { UserActionRecord } from '../topics/records.ts';
 import { fixture, openBench, PARTITIONS, readAll, type Bench } from './ingest-harness.ts';
 
@@ -315,19 +316,10 @@ async function failure(loading: Promise<unknown>): Promise<FreshetError> {
 
 /** The log, with a look at each append before it happens. */
 function watchAppends(log: Log, watch: (records: readonly NewRecord[]) => void | Promise<void>): Log {
-  return {
-    createTopics: (topics) => log.createTopics(topics),
-    topics: () => log.topics(),
-    startOffset: (at) => log.startOffset(at),
-    endOffset: (at) => log.endOffset(at),
-    read: (at, offset, limits) => log.read(at, offset, limits),
+  return wrapLog(log, {
     append: async (records) => {
       await watch(records);
       return log.append(records);
     },
-    openWriter: (taskId) => log.openWriter(taskId),
-    committed: (appId, input) => log.committed(appId, input),
-    waitForRecords: (positions, timeoutMs, signal) => log.waitForRecords(positions, timeoutMs, signal),
-    close: () => log.close(),
-  };
+  });
 }

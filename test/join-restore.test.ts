@@ -8,7 +8,7 @@ import { KeyedStore } from '../state/store.ts';
 import type { RankingFeaturesRecord } from '../topics/records.ts';
 import { action, codec, JoinStream } from './join-harness.ts';
 import { actionRecord, Stream } from './support/stream.ts';
-import { wrapLog } from './support/wrapped-log.ts';
+import { wrapLog } from '../src/log/wrapped-log.ts';
 
 let stream: JoinStream;
 beforeEach(async () => {

@@ -21,7 +21,7 @@ import { embeddedOutcome, kafkaOutcome, versionsGoneBack } from './support/chaos
 import { disturbances, type Stage } from './support/chaos/disturbances.ts';
 import { ChaosInput } from './support/chaos/input.ts';
 import { WorkerPool } from './support/chaos/pool.ts';
-import { randomFrom } from './support/chaos/random.ts';
+import { randomFrom } from './support/random.ts';
 import { declareTopics } from '../topics/index.ts';
 import { startOwnKafka, uniqueAppId } from './support/kafka.ts';
 

@@ -1,13 +1,13 @@
 /** The registry over HTTP, against a real one: Apicurio, which answers as Confluent's does, but not always. */
 import { randomUUID } from 'node:crypto';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { FreshetError } from '../src/base/errors.ts';
 import { createLogger } from '../src/base/logger.ts';
 import type { LocalKafka } from '../src/local-kafka/local-kafka.ts';
 import { Codec } from '../src/serde/codec.ts';
 import { Registry, shippedSchemas } from '../src/serde/registry.ts';
 import type { ConnectOptions } from '../src/serde/registry.ts';
 import { shippedSchema, SUBJECTS } from '../topics/index.ts';
+import { codeOf } from './support/error-code.ts';
 import { kafkaForTests, startOwnKafka } from './support/kafka.ts';
 
 const SUBJECT = 'user-actions-value';
@@ -30,16 +30,6 @@ const connect = (options: Partial<ConnectOptions> = {}): Promise<Registry> =>
     ...options,
   });
 const ids = (registry: Registry): number[] => SUBJECTS.map((subject) => registry.id(subject));
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise;
-  } catch (error) {
-    if (error instanceof FreshetError) return error.code;
-    throw error;
-  }
-  return 'fine';
-}
 
 /** Asks the registry without our client. */
 async function ask(path: string, init: RequestInit = {}): Promise<unknown> {

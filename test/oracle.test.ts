@@ -13,6 +13,7 @@ import {
   type OracleOptions,
   type OracleRecord,
 } from './oracle.ts';
+import { randomFrom } from './support/random.ts';
 import { arbitraryAction, DAY_MS, FUTURE_MS, HOUR_MS, replay, SCORE } from './support/actions.ts';
 import { FC_OPTIONS } from './support/seed.ts';
 
@@ -38,7 +39,7 @@ test.each([
   ['the default window', SHIPPED],
   ['a small window with an age', { ...SHIPPED, windowSize: 12, sealSize: 5, maxAgeMs: 7 * DAY_MS }],
 ])('every user of a disturbed log, %s', (_name, options) => {
-  const random = randomOf(FC_OPTIONS.seed);
+  const random = randomFrom(FC_OPTIONS.seed);
   const users = new Map([...DESKDROP].map(([userId, records]) => [userId, disturb(records, random)]));
   const totals = agreeOnAll(users, options);
   console.info(`oracle: disturbed, K = ${options.windowSize}: ${JSON.stringify(totals)}`);
@@ -184,15 +185,4 @@ function disturb(records: readonly OracleRecord[], random: () => number): Oracle
     }
   });
   return placed.sort((a, b) => a.place - b.place).map(({ record }) => record);
-}
-
-/** mulberry32: uniform in [0, 1), a function of the seed. */
-function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
 }

@@ -13,7 +13,7 @@ import { UserStore } from '../src/task/user-store.ts';
 import { StateCodec } from '../state/state-codec.ts';
 import { layoutOf, stateLayoutHash } from '../state/layout.ts';
 import { actionRecord, Stream, type RawRecord } from './support/stream.ts';
-import { wrapLog } from './support/wrapped-log.ts';
+import { wrapLog } from '../src/log/wrapped-log.ts';
 
 const INPUT = { topic: 'user-actions', partition: 0 };
 const FEATURES = { topic: 'sequence-features', partition: 0 };

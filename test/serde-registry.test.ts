@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { RestError } from '@confluentinc/schemaregistry/dist/rest-error.js';
 import { SchemaRegistryClient } from '@confluentinc/schemaregistry/dist/schemaregistry-client.js';
 import { describe, expect, it, vi } from 'vitest';
-import { FreshetError } from '../src/base/errors.ts';
 import { Codec } from '../src/serde/codec.ts';
 import { Registry, shippedSchemas } from '../src/serde/registry.ts';
 import type { SchemaEntry } from '../src/serde/schema-table.ts';
 import { SUBJECTS } from '../topics/index.ts';
+import { codeOf } from './support/error-code.ts';
 
 const SUBJECT = 'user-actions-value';
 const ACTION = { userId: 'u', itemId: 'i', actionType: 'view', eventTimeMs: 1, surface: 'web' };
@@ -30,16 +30,6 @@ function laterSchemas(field: object): ReturnType<typeof shippedSchemas> {
   return { ...schemas, [SUBJECT]: JSON.stringify(action) };
 }
 const OPTIONAL_FIELD = { name: 'device', type: 'string', default: '', doc: 'Device.' };
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise;
-  } catch (error) {
-    if (error instanceof FreshetError) return error.code;
-    throw error;
-  }
-  return 'fine';
-}
 
 describe('the table in the data folder', () => {
   it('keeps ids and GUIDs over a restart', async () => {

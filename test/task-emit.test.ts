@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { OnnxScorer } from '../src/intent/onnx-scorer.ts';
 import { packagePath } from '../src/base/package-root.ts';
+import { randomFrom } from './support/random.ts';
 import { fakeScorer } from './support/fake-scorer.ts';
 import { inputs, Logs, nextPlace, run, type Lane } from './support/lanes.ts';
 import { FC_OPTIONS } from './support/seed.ts';
@@ -108,7 +109,7 @@ describe('emit=action', () => {
 
   it('has the same bytes with the shipped model', { timeout: 120_000 }, async () => {
     const scorer = await OnnxScorer.load(packagePath('models', 'intent'));
-    const random = mulberry(11);
+    const random = randomFrom(11);
     const records = Array.from({ length: 600 }, (_, at) =>
       actionRecord({
         userId: `user-${Math.floor(random() ** 2 * 6)}`,
@@ -136,13 +137,3 @@ describe('emit=action', () => {
     expect(results[2]).toEqual(results[0]);
   });
 });
-
-function mulberry(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}

@@ -4,6 +4,7 @@
  * interrupted when others come and go.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { addCounts } from '../base/counts.ts';
 import { FreshetError } from '../base/errors.ts';
 import type { Scorer } from '../intent/scorer.ts';
 import type { LaggingTask } from '../observe/lag.ts';
@@ -221,7 +222,7 @@ export class GroupWorker {
   private result(): RunResult {
     const counts: Record<string, number> = {};
     for (const tasks of this.served()) {
-      for (const [outcome, count] of Object.entries(tasks.counts)) counts[outcome] = (counts[outcome] ?? 0) + count;
+      addCounts(counts, Object.entries(tasks.counts));
     }
     return { records: this.sum('records'), features: this.sum('features'), ranked: this.sum('ranked'), counts };
   }

@@ -3,6 +3,7 @@
  * takes what is there up to the limits of a commit, so the input waits in the log, never in memory.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { addCounts } from '../base/counts.ts';
 import { FreshetError } from '../base/errors.ts';
 import type { Scorer } from '../intent/scorer.ts';
 import { JoinTask } from '../join/join-task.ts';
@@ -142,7 +143,7 @@ export class Worker {
   private result(): RunResult {
     const counts: Record<string, number> = {};
     for (const task of this.tasks) {
-      for (const [outcome, count] of Object.entries(task.counts)) counts[outcome] = (counts[outcome] ?? 0) + count;
+      addCounts(counts, Object.entries(task.counts));
     }
     return { records: this.records, features: this.features, ranked: this.ranked, counts };
   }

@@ -1,4 +1,5 @@
 /** One commit of a feature task: what it says to the log, and what it tells of itself once it is in. */
+import { addCounts } from '../base/counts.ts';
 import { partitionName, type CommitRequest, type TopicPartition } from '../log/log.ts';
 import type { Batch } from './batch.ts';
 import type { CommitDraft } from './commit-draft.ts';
@@ -77,22 +78,15 @@ export class FeatureCommit {
     const { before, batch, taken, input } = this.options;
     const end = (topic: string, unchanged: number): number =>
       ends.get(partitionName({ topic, partition: input.partition })) ?? unchanged;
+    const counts = { ...before.counts };
+    addCounts(counts, batch.counts);
     return {
       ...before,
       featuresEnd: end('sequence-features', before.featuresEnd),
       historyEnd: end('action-history', before.historyEnd),
       rejectedEnd: end('rejected-actions', before.rejectedEnd),
       activation: taken.standing.activation,
-      counts: sumCounts(before.counts, batch.counts),
+      counts,
     };
   }
-}
-
-function sumCounts(
-  before: Readonly<Record<string, number>>,
-  more: ReadonlyMap<string, number>,
-): Record<string, number> {
-  const sum = { ...before };
-  for (const [outcome, count] of more) sum[outcome] = (sum[outcome] ?? 0) + count;
-  return sum;
 }

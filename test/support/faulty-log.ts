@@ -1,7 +1,7 @@
 /** A log whose calls fail as a Kafka cluster's do, in an order that a test gives; otherwise the log behind it. */
 import { FreshetError } from '../../src/base/errors.ts';
 import type { Log, TaskWriter } from '../../src/log/log.ts';
-import { wrapLog } from './wrapped-log.ts';
+import { wrapLog } from '../../src/log/wrapped-log.ts';
 
 export const FAULTS = [
   'commit fails, nothing written',

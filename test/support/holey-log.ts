@@ -4,7 +4,7 @@
  */
 import { FreshetError } from '../../src/base/errors.ts';
 import type { CommitRequest, Log, TopicPartition } from '../../src/log/log.ts';
-import { wrapLog } from './wrapped-log.ts';
+import { wrapLog } from '../../src/log/wrapped-log.ts';
 
 const holey = (dense: number): number => 2 * dense + 1;
 /** The first record at or after an offset. */

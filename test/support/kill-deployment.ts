@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { loadConfig } from '../../src/base/config.ts';
+import { addCounts } from '../../src/base/counts.ts';
 import type { Scorer } from '../../src/intent/scorer.ts';
 import { JoinTask, type JoinStepPoint } from '../../src/join/join-task.ts';
 import { Deployment } from '../../src/run/deployment.ts';
@@ -74,7 +75,7 @@ export async function drive(
   }
   const counts: Record<string, number> = {};
   for (const { features, join } of pairs) {
-    for (const [outcome, count] of Object.entries(features.counts)) counts[outcome] = (counts[outcome] ?? 0) + count;
+    addCounts(counts, Object.entries(features.counts));
     await features.close();
     await join.close();
   }

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { loadConfig, type Config } from '../../../src/base/config.ts';
+import { addCounts } from '../../../src/base/counts.ts';
 import type { Scorer } from '../../../src/intent/scorer.ts';
 import type { Log, LogRecord, NewRecord } from '../../../src/log/log.ts';
 import { records } from '../../../src/log/newest.ts';
@@ -49,9 +50,7 @@ export async function kafkaOutcome(source: Source): Promise<Outcome> {
     const input = { topic: 'user-actions', partition };
     const committed = await log.committed(config.appId, input);
     if (committed === undefined) continue;
-    for (const [outcome, count] of Object.entries(decodeMetadata(committed.metadata, input).counts)) {
-      counts[outcome] = (counts[outcome] ?? 0) + count;
-    }
+    addCounts(counts, Object.entries(decodeMetadata(committed.metadata, input).counts));
   }
   return outcome(source, counts);
 }

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LocalKafka } from '../../../src/local-kafka/local-kafka.ts';
 import type { WorkerPool } from './pool.ts';
-import type { Random } from './random.ts';
+import type { Random } from '../random.ts';
 
 export interface Stage {
   readonly pool: WorkerPool;

@@ -6,7 +6,7 @@ import { partitionOf } from '../../../src/base/murmur2.ts';
 import { ContentHash } from '../../../src/base/content-hash.ts';
 import type { NewRecord } from '../../../src/log/log.ts';
 import type { Codec } from '../../../src/serde/codec.ts';
-import { randomFrom, type Random } from './random.ts';
+import { randomFrom, type Random } from '../random.ts';
 
 const USERS = 3_000;
 const ITEMS = 2_000;

@@ -1,5 +1,5 @@
 /** A log with some of its calls replaced. */
-import type { Log } from '../../src/log/log.ts';
+import type { Log } from './log.ts';
 
 export const wrapLog = (log: Log, replaced: Partial<Log>): Log => ({
   createTopics: (topics) => log.createTopics(topics),
