@@ -78,25 +78,36 @@ export class AvroWriter {
 
   strings(values: readonly string[]): void {
     if (values.length > 0) this.long(values.length);
-    for (const value of values) this.string(value);
+    for (let index = 0; index < values.length; index += 1) this.string(values[index]!);
     this.byte(0);
   }
 
   longs(values: readonly number[]): void {
     if (values.length > 0) this.long(values.length);
-    for (const value of values) this.long(value);
+    for (let index = 0; index < values.length; index += 1) this.long(values[index]!);
     this.byte(0);
   }
 
   floats(values: readonly number[]): void {
     if (values.length > 0) this.long(values.length);
-    for (const value of values) this.float(value);
+    for (let index = 0; index < values.length; index += 1) this.float(values[index]!);
+    this.byte(0);
+  }
+
+  /** As `floats`, from where they stand as such. */
+  float32s(values: Float32Array): void {
+    if (values.length > 0) this.long(values.length);
+    if (this.at + values.length * 4 <= this.bytes.length) {
+      const { view } = this;
+      for (let index = 0; index < values.length; index += 1) view.setFloat32(this.at + index * 4, values[index]!, true);
+    }
+    this.at += values.length * 4;
     this.byte(0);
   }
 
   doubles(values: readonly number[]): void {
     if (values.length > 0) this.long(values.length);
-    for (const value of values) this.double(value);
+    for (let index = 0; index < values.length; index += 1) this.double(values[index]!);
     this.byte(0);
   }
 

@@ -21,11 +21,20 @@ export interface ScoredWindow {
   readonly scorerHash: string;
 }
 
-export function describe(state: UserState, score: ScoredWindow, layout: Layout): DescriptionRecord {
+/** The part of a description that needs no score. */
+export type StateDescription = Pick<DescriptionRecord, 'views' | 'session' | 'scoredSequence'>;
+
+export function describeState(state: UserState, layout: Layout): StateDescription {
   return {
     views: layout.sequences.map((sequence, index) => viewOf(state.sequences[index]!, sequence, layout)),
     session: sessionOf(state.sequences[layout.scored]!.window, layout.sessionGapMs),
     scoredSequence: layout.sequences[layout.scored]!.name,
+  };
+}
+
+export function describe(state: UserState, score: ScoredWindow, layout: Layout): DescriptionRecord {
+  return {
+    ...describeState(state, layout),
     itemVersion: score.itemVersion,
     itemsWithVector: score.itemsWithVector,
     intent: score.outcomes.map((outcome, index) => ({ outcome, vector: numbers(score.intent[index]!) })),

@@ -60,7 +60,8 @@ function merge(sequence: SequenceState, at: number, held: Action, action: Action
   return { outcome: 'duplicate', sequence: { base: sequence.base, window }, chunk: null, fold: 'refold' };
 }
 
-function seal(base: Base, actions: readonly Action[], halfLivesMs: readonly number[]): Base {
+/** The base once the oldest actions of the window have left it together. */
+export function seal(base: Base, actions: readonly Action[], halfLivesMs: readonly number[]): Base {
   const counters = new Counters(halfLivesMs, { ...base, atMs: base.leftEdge?.eventTimeMs ?? null });
   counters.add(actions);
   const { eventTimeMs, itemId, actionType } = actions.at(-1)!;

@@ -7,23 +7,24 @@ import type { AvroWriter } from './avro-writer.ts';
 import type { Layout } from './layout.ts';
 import type { SequenceState, UserState } from './user-state.ts';
 
-/** Where the items of a column stand in a record. */
-interface Span {
-  from: number;
-  to: number;
-}
-
-/** The columns of one window, as they were written. */
+/**
+ * The columns of one window, as they were written; in numbers, as one is made for every record: where the first of them
+ * begins, where the items of each begin and end, and where the last one ends.
+ */
 interface WrittenWindow {
   readonly window: readonly Action[];
   readonly actionTypes: readonly string[];
   readonly surfaces: readonly string[];
-  /** All of them, the names of the sequence apart. */
-  readonly columns: Span;
-  readonly itemIds: Span;
-  readonly gaps: Span;
-  readonly typeIndex: Span;
-  readonly surfaceIndex: Span;
+  readonly start: number;
+  readonly itemIds: number;
+  readonly itemIdsEnd: number;
+  readonly gaps: number;
+  readonly gapsEnd: number;
+  readonly typeIndex: number;
+  readonly typeIndexEnd: number;
+  readonly surfaceIndex: number;
+  readonly surfaceIndexEnd: number;
+  readonly end: number;
 }
 
 /** A state that was written, to write the next one of the user from. */
@@ -98,17 +99,22 @@ function writeWindow(
 }
 
 function copyAll(to: AvroWriter, bytes: Buffer, before: WrittenWindow): WrittenWindow {
-  const { columns } = before;
-  const moved = to.at - columns.from;
-  const move = ({ from, to: end }: Span): Span => ({ from: from + moved, to: end + moved });
-  to.copy(bytes, columns.from, columns.to);
+  const moved = to.at - before.start;
+  to.copy(bytes, before.start, before.end);
   return {
-    ...before,
-    columns: move(columns),
-    itemIds: move(before.itemIds),
-    gaps: move(before.gaps),
-    typeIndex: move(before.typeIndex),
-    surfaceIndex: move(before.surfaceIndex),
+    window: before.window,
+    actionTypes: before.actionTypes,
+    surfaces: before.surfaces,
+    start: before.start + moved,
+    itemIds: before.itemIds + moved,
+    itemIdsEnd: before.itemIdsEnd + moved,
+    gaps: before.gaps + moved,
+    gapsEnd: before.gapsEnd + moved,
+    typeIndex: before.typeIndex + moved,
+    typeIndexEnd: before.typeIndexEnd + moved,
+    surfaceIndex: before.surfaceIndex + moved,
+    surfaceIndexEnd: before.surfaceIndexEnd + moved,
+    end: before.end + moved,
   };
 }
 
@@ -123,76 +129,88 @@ function writeAppended(
   const count = window.length;
   const newest = window[count - 1]!;
   const { actionTypes, surfaces } = before;
-  const from = to.at;
-  const itemIds = column(to, count, () => {
-    to.string(newest.itemId);
-    to.copy(bytes, before.itemIds.from, before.itemIds.to);
-  });
+  const start = to.at;
+  const itemIds = beginColumn(to, count);
+  to.string(newest.itemId);
+  to.copy(bytes, before.itemIds, before.itemIdsEnd);
+  const itemIdsEnd = endColumn(to);
   to.long(newest.eventTimeMs);
-  const gaps = column(to, count, () => {
-    to.byte(0);
-    to.long(newest.eventTimeMs - window[count - 2]!.eventTimeMs);
-    // The newest action's own gap, 0, takes one byte.
-    to.copy(bytes, before.gaps.from + 1, before.gaps.to);
-  });
+  const gaps = beginColumn(to, count);
+  to.byte(0);
+  to.long(newest.eventTimeMs - window[count - 2]!.eventTimeMs);
+  // The newest action's own gap, 0, takes one byte.
+  to.copy(bytes, before.gaps + 1, before.gapsEnd);
+  const gapsEnd = endColumn(to);
   to.strings(actionTypes);
-  const typeIndex = column(to, count, () => {
-    to.long(type);
-    to.copy(bytes, before.typeIndex.from, before.typeIndex.to);
-  });
+  const typeIndex = beginColumn(to, count);
+  to.long(type);
+  to.copy(bytes, before.typeIndex, before.typeIndexEnd);
+  const typeIndexEnd = endColumn(to);
   to.strings(surfaces);
-  const surfaceIndex = column(to, count, () => {
-    to.long(surface);
-    to.copy(bytes, before.surfaceIndex.from, before.surfaceIndex.to);
-  });
-  const columns = { from, to: to.at };
-  return { window, actionTypes, surfaces, columns, itemIds, gaps, typeIndex, surfaceIndex };
+  const surfaceIndex = beginColumn(to, count);
+  to.long(surface);
+  to.copy(bytes, before.surfaceIndex, before.surfaceIndexEnd);
+  const surfaceIndexEnd = endColumn(to);
+  const columns = { itemIds, itemIdsEnd, gaps, gapsEnd, typeIndex, typeIndexEnd, surfaceIndex, surfaceIndexEnd };
+  return { window, actionTypes, surfaces, start, ...columns, end: to.at };
 }
 
 function writeAll(to: AvroWriter, window: readonly Action[]): WrittenWindow {
   const count = window.length;
-  const from = to.at;
+  const start = to.at;
   const actionTypes: string[] = [];
   const surfaces: string[] = [];
-  const itemIds = column(to, count, () => {
-    for (let at = count - 1; at >= 0; at -= 1) {
-      const { itemId, actionType, surface } = window[at]!;
-      to.string(itemId);
-      if (!actionTypes.includes(actionType)) actionTypes.push(actionType);
-      if (!surfaces.includes(surface)) surfaces.push(surface);
-    }
-  });
-  const newestMs = count === 0 ? 0 : window[count - 1]!.eventTimeMs;
-  to.long(newestMs);
-  const gaps = column(to, count, () => {
-    let newerMs = newestMs;
-    for (let at = count - 1; at >= 0; at -= 1) {
-      const { eventTimeMs } = window[at]!;
-      to.long(newerMs - eventTimeMs);
-      newerMs = eventTimeMs;
-    }
-  });
+  const itemIds = beginColumn(to, count);
+  for (let at = count - 1; at >= 0; at -= 1) {
+    const { itemId, actionType, surface } = window[at]!;
+    to.string(itemId);
+    if (!actionTypes.includes(actionType)) actionTypes.push(actionType);
+    if (!surfaces.includes(surface)) surfaces.push(surface);
+  }
+  const itemIdsEnd = endColumn(to);
+  let newerMs = count === 0 ? 0 : window[count - 1]!.eventTimeMs;
+  to.long(newerMs);
+  const gaps = beginColumn(to, count);
+  for (let at = count - 1; at >= 0; at -= 1) {
+    const { eventTimeMs } = window[at]!;
+    to.long(newerMs - eventTimeMs);
+    newerMs = eventTimeMs;
+  }
+  const gapsEnd = endColumn(to);
   // In order of their bytes: a function of the actions, not of how they arrived.
-  actionTypes.sort(compareUtf8);
-  surfaces.sort(compareUtf8);
+  sortUtf8(actionTypes);
+  sortUtf8(surfaces);
   to.strings(actionTypes);
-  const typeIndex = column(to, count, () => {
-    for (let at = count - 1; at >= 0; at -= 1) to.long(actionTypes.indexOf(window[at]!.actionType));
-  });
+  const typeIndex = beginColumn(to, count);
+  for (let at = count - 1; at >= 0; at -= 1) to.long(actionTypes.indexOf(window[at]!.actionType));
+  const typeIndexEnd = endColumn(to);
   to.strings(surfaces);
-  const surfaceIndex = column(to, count, () => {
-    for (let at = count - 1; at >= 0; at -= 1) to.long(surfaces.indexOf(window[at]!.surface));
-  });
-  const columns = { from, to: to.at };
-  return { window, actionTypes, surfaces, columns, itemIds, gaps, typeIndex, surfaceIndex };
+  const surfaceIndex = beginColumn(to, count);
+  for (let at = count - 1; at >= 0; at -= 1) to.long(surfaces.indexOf(window[at]!.surface));
+  const surfaceIndexEnd = endColumn(to);
+  const columns = { itemIds, itemIdsEnd, gaps, gapsEnd, typeIndex, typeIndexEnd, surfaceIndex, surfaceIndexEnd };
+  return { window, actionTypes, surfaces, start, ...columns, end: to.at };
 }
 
-/** An array of so many items; where they stand. */
-function column(to: AvroWriter, count: number, items: () => void): Span {
+/** By insertion: of the few strings that there are, one or two for the most part, Array's own makes copies. */
+function sortUtf8(values: string[]): void {
+  for (let next = 1; next < values.length; next += 1) {
+    const value = values[next]!;
+    let at = next;
+    for (; at > 0 && compareUtf8(values[at - 1]!, value) > 0; at -= 1) values[at] = values[at - 1]!;
+    values[at] = value;
+  }
+}
+
+/** Before the items of an array; where they begin. */
+function beginColumn(to: AvroWriter, count: number): number {
   if (count > 0) to.long(count);
-  const from = to.at;
-  items();
-  const span = { from, to: to.at };
+  return to.at;
+}
+
+/** Behind the items of an array; where they end. */
+function endColumn(to: AvroWriter): number {
+  const end = to.at;
   to.byte(0);
-  return span;
+  return end;
 }

@@ -30,8 +30,10 @@ export interface LevelOptions {
 const CACHE_BYTES = 256 * 1024;
 /** LevelDB's least: 64 tables beside its own files. Tables are mapped while they are open, and count as memory. */
 const OPEN_FILES_MAX = 74;
+const COMPACTION_BUFFER_BYTES = 1024 * 1024;
 
-const STORE_FILE = /^(?:CURRENT|MANIFEST-\d+|\d+\.(?:log|ldb|sst|dbtmp)|CLEAN)$/;
+/** Names of the files that make up a store; others in its folder are LevelDB's lock and its chatter. */
+export const STORE_FILE = /^(?:CURRENT|MANIFEST-\d+|\d+\.(?:log|ldb|sst|dbtmp)|CLEAN)$/;
 
 /** Throws DATA_DIR_IN_USE, DISK_FULL and FILE_NOT_FOUND. */
 export async function openStore(folder: string, options: LevelOptions): Promise<OpenedStore> {
@@ -99,8 +101,19 @@ async function prove(db: LevelStore, folder: string, layoutHash: string): Promis
   return result;
 }
 
+/** The LevelDB of a closed store, as it is, for work on its files. Throws DATA_DIR_IN_USE and DISK_FULL. */
+export async function openLevel(folder: string): Promise<LevelStore> {
+  const db = newLevel(folder, { writeBufferBytes: COMPACTION_BUFFER_BYTES });
+  try {
+    await db.open();
+    return db;
+  } catch (error) {
+    throw environmentError(error, folder) ?? error;
+  }
+}
+
 /** A database that begins to open by itself, so it must not be made before the tables are checked. */
-function newLevel(folder: string, { writeBufferBytes }: LevelOptions): LevelStore {
+function newLevel(folder: string, { writeBufferBytes }: Pick<LevelOptions, 'writeBufferBytes'>): LevelStore {
   return new ClassicLevel<Buffer, Buffer>(folder, {
     keyEncoding: 'buffer',
     valueEncoding: 'buffer',

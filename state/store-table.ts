@@ -8,17 +8,10 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32c } from '../src/base/crc32c.ts';
+import { BlockCursor, FOOTER_BYTES, MAGIC, TRAILER_BYTES, type BlockHandle } from './store-block.ts';
 
-const FOOTER_BYTES = 48;
-const TRAILER_BYTES = 5;
-const MAGIC = Buffer.from('57fb808b247547db', 'hex');
 /** A table is about as large as the write buffer, or one commit where that is larger: far below this. */
 const MAX_TABLE_BYTES = 512 * 1024 * 1024;
-
-interface BlockHandle {
-  readonly offset: number;
-  readonly size: number;
-}
 
 /** The first damage found in the table files among `names`, in words; undefined if every block is whole. */
 export async function findTableDamage(folder: string, names: readonly string[]): Promise<string | undefined> {
@@ -43,7 +36,7 @@ export function tableDamage(table: Buffer): string | undefined {
   if (magicAt + MAGIC.length < table.length) return 'bytes follow its end';
   if (table.length < FOOTER_BYTES) return 'its footer is cut';
   try {
-    const footer = new Cursor(table, table.length - FOOTER_BYTES);
+    const footer = new BlockCursor(table, table.length - FOOTER_BYTES);
     const metaindex = checkedBlock(table, footer.handle());
     const index = checkedBlock(table, footer.handle());
     let covered = FOOTER_BYTES + metaindex.length + index.length + 2 * TRAILER_BYTES;
@@ -72,7 +65,7 @@ function checkedBlock(table: Buffer, { offset, size }: BlockHandle): Buffer {
 function* handlesOf(block: Buffer): Generator<BlockHandle> {
   const restarts = block.readUInt32LE(block.length - 4);
   const end = block.length - 4 - 4 * restarts;
-  const cursor = new Cursor(block, 0);
+  const cursor = new BlockCursor(block, 0);
   while (cursor.at < end) {
     cursor.varint();
     const keyBytes = cursor.varint();
@@ -86,28 +79,3 @@ function* handlesOf(block: Buffer): Generator<BlockHandle> {
 
 /** How LevelDB stores a CRC: rotated and shifted, as a CRC over bytes that hold their own CRC is degenerate. */
 const maskCrc = (crc: number): number => (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
-
-class Cursor {
-  at: number;
-  readonly #bytes: Buffer;
-
-  constructor(bytes: Buffer, at: number) {
-    this.#bytes = bytes;
-    this.at = at;
-  }
-
-  /** A base-128 number, low bits first; past 2^53 it is inexact, and out of any file's range. */
-  varint(): number {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = this.#bytes.readUInt8(this.at);
-      this.at += 1;
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return value;
-    }
-  }
-
-  handle(): BlockHandle {
-    return { offset: this.varint(), size: this.varint() };
-  }
-}

@@ -1,9 +1,11 @@
 /** The store of the join is a cache of its output: lost, behind or damaged it is made again, and doubt stops the task. */
 import { cpSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { FreshetError } from '../src/base/errors.ts';
-import { JoinTask } from '../src/join/join-task.ts';
+import { JoinTask, type JoinTaskOptions } from '../src/join/join-task.ts';
+import type { Log, TaskWriter } from '../src/log/log.ts';
 import { KeyedStore } from '../state/store.ts';
 import type { RankingFeaturesRecord } from '../topics/records.ts';
 import { action, codec, JoinStream } from './join-harness.ts';
@@ -65,6 +67,58 @@ describe('restoring', () => {
     expect(ranking.get('gone')).toMatchObject({ hasRealtime: false, longTerm: { vector: [7, 8] } });
     const restored = stream.lines.filter(({ code }) => code === 'RESTORED');
     expect(restored).toMatchObject([{ topic: 'ranking-features', partition: 0, records: 3 }]);
+  });
+
+  /** An owner of the partition on another machine. */
+  const otherOwner = (): JoinTask => newTask({ storeFolder: `${stream.storeFolder}-elsewhere` });
+  const newTask = (given: Partial<JoinTaskOptions>): JoinTask => {
+    const { log, config, storeFolder } = stream;
+    return new JoinTask({ log, codec, config, partition: 0, storeFolder, logger: pino({ level: 'silent' }), ...given });
+  };
+
+  it('by an owner that slept while it read what is committed, and was replaced, takes nothing of two commits', async () => {
+    await stream.features({ userId: 'u' });
+    await stream.run();
+    await stream.vector({ userId: 'u', vector: [3, 4] });
+    const other = otherOwner();
+    const openWriter: Log['openWriter'] = async (taskId) => {
+      const writer = await stream.log.openWriter(taskId);
+      const committed: TaskWriter['committed'] = async (input) => {
+        if (input.topic === 'user-embeddings') {
+          await other.start();
+          await other.step();
+        }
+        return stream.log.committed('freshet', input);
+      };
+      return { committed, commit: (request) => writer.commit(request), close: () => writer.close() };
+    };
+    const asleep = newTask({ log: wrapLog(stream.log, { openWriter }) });
+    await expect(asleep.start()).rejects.toMatchObject({ code: 'FENCED' });
+    await asleep.close();
+    await other.close();
+    await stream.features({ userId: 'u' });
+    await stream.run();
+    expect((await stream.ranking()).get('u')).toMatchObject({ realtime: { offset: 1 }, longTerm: { vector: [3, 4] } });
+  });
+
+  it('where nothing was committed, by an owner that slept and was replaced, looks again', async () => {
+    await stream.features({ userId: 'u' });
+    const other = otherOwner();
+    const startOffset: Log['startOffset'] = async (at) => {
+      // What is committed has been read by then.
+      if (other.state === 'CREATED') {
+        await other.start();
+        await other.step();
+      }
+      return stream.log.startOffset(at);
+    };
+    const asleep = newTask({ log: wrapLog(stream.log, { startOffset }) });
+    await asleep.start();
+    expect([asleep.state, asleep.counts]).toEqual(['RUNNING', { features: 1, ranked: 1 }]);
+    await stream.features({ userId: 'v' });
+    await expect(other.step()).rejects.toMatchObject({ code: 'FENCED' });
+    await asleep.close();
+    await other.close();
   });
 
   it('reads the tail that a process killed after the log’s commit did not store', async () => {

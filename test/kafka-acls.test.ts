@@ -23,8 +23,6 @@ import { kafkaForTests, startOwnKafka } from './support/kafka.ts';
 import { tempDir } from './support/temp-dir.ts';
 
 const APP_ID = 'features';
-/** Another version of the broker: `KAFKA_VERSION=3.9.1 vitest run …`. */
-const KAFKA_VERSION = process.env['KAFKA_VERSION'] ? { kafkaVersion: process.env['KAFKA_VERSION'] } : {};
 const PARTITIONS = 1;
 const PASSWORD = 'a-password';
 const TOPICS = declareTopics(PARTITIONS);
@@ -37,7 +35,6 @@ let root: Admin;
 
 beforeAll(async () => {
   kafka = await startOwnKafka({
-    ...KAFKA_VERSION,
     security: {
       listeners: ['sasl-tls'],
       users: ROLES.map((role) => ({ username: userOf(role), password: PASSWORD })),

@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest';
 import type { DemoResult } from '../src/demo/demo.ts';
 import type { DeploymentHash } from '../src/run/inspect.ts';
 import { freshet, jsonLines, logLines, succeed } from './support/cli.ts';
-import { startOwnKafka } from './support/kafka.ts';
+import { kafkaForTests, startOwnKafka } from './support/kafka.ts';
+import { sharedDemo } from './support/shared-demo.ts';
 import { tempDir } from './support/temp-dir.ts';
 
 const LIMIT_MS = 400_000;
@@ -15,13 +16,11 @@ describe('freshet demo --kafka', () => {
   it(
     'ends with the same newest features of every user as without',
     async () => {
-      const { brokers, registry } = await startOwnKafka({ registry: true });
+      const { brokers } = await startOwnKafka();
+      const { registry } = kafkaForTests();
       const at = [`--brokers=${brokers.join(',')}`, `--registry=${registry}`, `--data-dir=${join(folder, 'kafka')}`];
-      const embedded = [`--data-dir=${join(folder, 'embedded')}`];
-      const [one, other] = [
-        lastJson<DemoResult>(await succeed(['demo', '--json', ...embedded])),
-        lastJson<DemoResult>(await succeed(['demo', '--kafka', '--json', ...at])),
-      ];
+      const other = lastJson<DemoResult>(await succeed(['demo', '--kafka', '--json', ...at]));
+      const { result: one } = await sharedDemo();
       // How often a user is written depends on where commits are cut, and the speed on the machine.
       const { features, actionsPerSecond, seconds, ...same } = other;
       expect(same).toEqual(Object.fromEntries(Object.keys(same).map((name) => [name, one[name as keyof DemoResult]])));

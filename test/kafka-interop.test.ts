@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { partitionOf } from '../src/base/murmur2.ts';
 import { packagePath } from '../src/base/package-root.ts';
 import { inputFile, jsonLines, succeed, USER_MARK } from './support/cli.ts';
-import { startOwnKafka } from './support/kafka.ts';
+import { kafkaForTests, startOwnKafka } from './support/kafka.ts';
 import { pythonEnvironment } from './support/python.ts';
 import { tempDir } from './support/temp-dir.ts';
 
@@ -72,10 +72,10 @@ const inOrder = (records: readonly ReadRecord[]): ReadRecord[] =>
 
 beforeAll(async () => {
   venv = pythonEnvironment();
-  const kafka = await startOwnKafka({ registry: true });
+  const kafka = await startOwnKafka();
   environment = {
     FRESHET_BROKERS: kafka.brokers.join(','),
-    FRESHET_REGISTRY: kafka.registry!,
+    FRESHET_REGISTRY: kafkaForTests().registry,
     FRESHET_DATA_DIR: join(folder, 'data'),
   };
 }, 300_000);

@@ -13,8 +13,6 @@ import { freshet, logLines, succeed, type CliResult } from './support/cli.ts';
 import { startOwnKafka } from './support/kafka.ts';
 import { tempDir } from './support/temp-dir.ts';
 
-/** Another version of the broker: `KAFKA_VERSION=3.9.1 vitest run …`. */
-const KAFKA_VERSION = process.env['KAFKA_VERSION'] ? { kafkaVersion: process.env['KAFKA_VERSION'] } : {};
 const PARTITIONS = 2;
 const NO_LIMIT = '9223372036854775807';
 const NAMES = declareTopics(PARTITIONS).map(({ name }) => name);
@@ -25,7 +23,7 @@ let admin: Admin;
 let client: Kafka;
 
 beforeAll(async () => {
-  kafka = await startOwnKafka(KAFKA_VERSION);
+  kafka = await startOwnKafka();
   client = new kafkajs.Kafka({ brokers: [...kafka.brokers], logLevel: kafkajs.logLevel.NOTHING });
   admin = client.admin();
   await admin.connect();

@@ -198,6 +198,18 @@ export function describeLogConformance(name: string, factory: LogFactory): void 
         expect(await size(100_000)).toBe(50);
       });
 
+      test('the end is known without asking once a partition was read, as the read met it', async () => {
+        const [first] = await log.append([record(input, 'a'), record(input, 'b'), record(input, 'c')]);
+        await log.read(input, first!, { ...AMPLE, maxRecords: 1 });
+        const end = await log.endOffset(input);
+        expect(log.knownEnd(input)).toBe(end);
+        const [last] = await log.append([record(input, 'd')]);
+        expect(valuesOf(await log.read(input, last!, AMPLE))).toEqual(['d']);
+        expect(log.knownEnd(input)).toBe(await log.endOffset(input));
+        expect(log.knownEnd(input)).toBeGreaterThan(end);
+        expect(log.knownEnd(otherInput) ?? 0).toBe(0);
+      });
+
       test('a read before the start or after the end says so with its position', async () => {
         await log.append([record(input, 'a')]);
         for (const offset of [(await log.startOffset(input)) - 1, (await log.endOffset(input)) + 1]) {

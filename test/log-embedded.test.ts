@@ -280,7 +280,7 @@ describe('damage', () => {
 
   test('another format is refused', async () => {
     const key = manifestKey(1);
-    const newer = { key, value: sealed(key, Buffer.from([0, 0, 0, 2, 123, 125])) };
+    const newer = { key, value: sealed(key, Buffer.from([0, 0, 0, 3, 123, 125])) };
     expect(failure(() => decodeManifest(newer))).toMatchObject({ code: 'LOG_FORMAT' });
     expect(failure(() => decodeManifest({ key, value: Buffer.alloc(3) }))).toMatchObject({ code: 'LOG_CORRUPT' });
     const folder = tempDir();

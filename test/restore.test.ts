@@ -251,6 +251,20 @@ describe('a store', () => {
     ]);
   });
 
+  it('whose owner slept after it had read that nothing is committed, and was replaced, looks again', async () => {
+    const other = stream.newTask(0, { storeFolder: `${stream.storeFolder()}-elsewhere` });
+    const endOffset: Log['endOffset'] = async (at) => {
+      if (other.state === 'CREATED') {
+        await other.start();
+        await other.step();
+      }
+      return stream.log.endOffset(at);
+    };
+    await restored({ log: wrapLog(stream.log, { endOffset }) });
+    await expect(other.step()).rejects.toMatchObject({ code: 'FENCED' });
+    await other.close();
+  });
+
   it('whose restore was cut short starts it again', async () => {
     await steps(COMMITS);
     stream.deleteStore();

@@ -75,22 +75,22 @@ export const ERRORS = {
   OFFSET_OUT_OF_RANGE: kind(
     4,
     'The committed offset is not in the log',
-    'The input was cut or re-created. Nothing is reset silently: restore the data folder, or load the source again into a new one.',
+    'The input was cut or re-created. Nothing is reset silently: restore the data folder, or load the source again into a new one. On Kafka: load it again into new topics, under a new app id.',
   ),
   OUTPUT_TRUNCATED: kind(
     4,
     'An output topic ends before what was committed',
-    'The topic was emptied or re-created: restore the data folder, or load the source again into a new one.',
+    'The topic was emptied or re-created: restore the data folder, or load the source again into a new one. On Kafka: delete the output topics, make them with `freshet topics apply`, and start under a new app id: all is computed again from user-actions.',
   ),
   FEATURES_ORPHANED: kind(
     4,
     'The features topic has records but nothing was ever committed',
-    'The offsets were lost or the app id is new to this log: use the app id that wrote it, or a new data folder.',
+    'The offsets were lost or the app id is new to this log: use the app id that wrote it, or a new data folder. On Kafka: delete the output topics, make them with `freshet topics apply`, and start under a new app id: all is computed again from user-actions.',
   ),
   INPUT_RECREATED: kind(
     4,
     'A restored user is newer than the committed offset',
-    'The input was re-created under the same name: restore the data folder, or load the source again into a new one.',
+    'The input was re-created under the same name: restore the data folder, or load the source again into a new one. On Kafka: load it again into new topics, under a new app id.',
   ),
   LAYOUT_CHANGED: kind(
     4,
@@ -127,12 +127,58 @@ export const ERRORS = {
     'The table of schema ids in the data folder cannot be used',
     'It says under which schema each record was written: restore it from a copy, or load the source again into a new data folder.',
   ),
+  ERASE_UNPROVEN: kind(
+    1,
+    'Something of the erased user is still there',
+    'The result says where. On Kafka compaction and retention need their time; erase again with --prove then. docs/privacy.md has the rest.',
+  ),
   HTTP_UNAVAILABLE: kind(
     4,
     'The address for health and metrics cannot be listened on',
     'Free the port or set another with --http-port (0 takes a free one), and --http-host to an address of this machine.',
   ),
   MODEL_INVALID: kind(4, 'The intent model cannot be used', 'Use a model with a complete card; see docs/models.md.'),
+  APP_UNKNOWN: kind(
+    2,
+    'The application has committed nothing in this log',
+    'Check appId: `freshet status` shows what an application has committed.',
+  ),
+  APP_MOVED: kind(
+    4,
+    'The application has handed its topics to another one',
+    'Run that one (--app-id, with its configuration). If it does not start, `freshet migrate` was interrupted: run it again.',
+  ),
+  APP_LIVE: kind(
+    4,
+    'Workers of the application are live',
+    'Stop all of them (`freshet status` says who serves what) and run the command again.',
+  ),
+  SNAPSHOT_UNKNOWN: kind(2, 'There is no such snapshot', '`freshet snapshot list` prints them.'),
+  SNAPSHOT_DAMAGED: kind(
+    4,
+    'A snapshot is damaged',
+    'Remove its folder and use another one: nothing else was changed, and the log alone brings every store back.',
+  ),
+  STATE_MOVE_UNFINISHED: kind(
+    4,
+    'A reset or a migration of this application was interrupted',
+    'Run the same `freshet reset` or `freshet migrate` again: it goes on where it was.',
+  ),
+  MIGRATION_REFUSED: kind(
+    4,
+    'The state cannot be carried over to this configuration',
+    'Change what is named, or start the new application from the beginning of the log: docs/snapshots.md says what can be carried.',
+  ),
+  LIMIT_PASSED: kind(
+    1,
+    'A change goes further than --fail-over allows',
+    'Look at the features and users that change, then raise the limit or leave the change.',
+  ),
+  NOT_EQUAL: kind(
+    1,
+    'What was emitted is not what a replay makes',
+    'The report names the causes and where they show first; docs/replay.md says what each means.',
+  ),
   FENCED: kind(1, 'Another process has taken over this partition', 'Nothing to do: the other one goes on.'),
   STORE_DAMAGED: kind(
     1,

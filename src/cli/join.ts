@@ -1,7 +1,8 @@
+import { appendFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { readJoinWeights } from '../join/join-weights.ts';
 import { requestJoin, type ItemScore } from '../join/request-join.ts';
-import { newestActivation } from '../run/newest-activation.ts';
+import { newestActivation } from '../task/newest-activation.ts';
 import { command, contextOf, print, withDeployment } from './command.ts';
 import { listOption } from './options.ts';
 
@@ -13,8 +14,9 @@ export function joinCommand(): Command {
   ])
     .requiredOption('--user <id>', 'The user.')
     .requiredOption('--items <ids>', 'Candidate items: a,b,…', listOption)
+    .option('--log-served <file>', 'Append what was given to the ranker, for `freshet skew`: one line of JSON.')
     .option('--json', 'One line of JSON.')
-    .action(async (options: { user: string; items: string[]; json?: boolean }) => {
+    .action(async (options: { user: string; items: string[]; logServed?: string; json?: boolean }) => {
       await withDeployment(contextOf(options), async ({ log, codec, itemVersions, config }) => {
         const { features, ...ranked } = await requestJoin(options.user, options.items, {
           log,
@@ -24,6 +26,12 @@ export function joinCommand(): Command {
           weights: await readJoinWeights(),
           activation: await newestActivation(log, codec),
         });
+        if (options.logServed !== undefined) {
+          await appendFile(
+            options.logServed,
+            `${JSON.stringify({ userId: options.user, time: Date.now(), features })}\n`,
+          );
+        }
         const { hasRealtime, hasLongTerm } = features;
         const result = { userId: options.user, hasRealtime, hasLongTerm, ...ranked };
         if (options.json === true) print(JSON.stringify(result));

@@ -4,7 +4,7 @@ import { FreshetError } from '../base/errors.ts';
 import { activateVersion } from '../ingest/activate.ts';
 import { loadItemVectors } from '../ingest/load-item-vectors.ts';
 import { loadUserVectors } from '../ingest/load-user-vectors.ts';
-import type { VectorFormat } from '../ingest/vector-file.ts';
+import type { RowFormat } from '../ingest/row-file.ts';
 import { buildVersion } from '../vectors/build.ts';
 import { readRecipes } from '../vectors/recipes.ts';
 import { command, commandGroup, contextOf, print, withDeployment } from './command.ts';
@@ -22,7 +22,7 @@ interface LoadFlags extends Record<string, unknown> {
   readonly version: string;
   readonly base?: string;
   readonly space?: string;
-  readonly format?: VectorFormat;
+  readonly format?: RowFormat;
   readonly map?: Record<string, string>;
   readonly asOf?: string;
 }

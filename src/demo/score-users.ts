@@ -4,7 +4,7 @@ import { readJoinWeights } from '../join/join-weights.ts';
 import { rankItems } from '../join/request-join.ts';
 import { records } from '../log/newest.ts';
 import type { Deployment } from '../run/deployment.ts';
-import { newestActivation } from '../run/newest-activation.ts';
+import { newestActivation } from '../task/newest-activation.ts';
 import type { RankingFeaturesRecord } from '../../topics/records.ts';
 
 /** Users with ranking features, and how many of them have a side by which at least one of the items could be scored. */

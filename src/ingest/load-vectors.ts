@@ -6,14 +6,14 @@ import type { OnProgress } from './progress.ts';
 import { ProgressMeter } from './progress.ts';
 import type { Column, Row } from './row.ts';
 import { textOf } from './row.ts';
-import { openVectorFile, type VectorFile, type VectorFormat } from './vector-file.ts';
+import { openRowFile, type RowFile, type RowFormat } from './row-file.ts';
 
 export interface LoadVectorsOptions {
   readonly log: Log;
   readonly codec: Pick<Codec, 'encode' | 'decode' | 'learn'>;
   readonly file: string;
   /** Default: told by the file. */
-  readonly format?: VectorFormat;
+  readonly format?: RowFormat;
   readonly version: string;
   /** The space of the vectors, that of the model: they are only compared with vectors of the same. */
   readonly space: string;
@@ -27,9 +27,9 @@ const MAX_ID_BYTES = 256;
 export async function readVectorRows(
   options: Pick<LoadVectorsOptions, 'file' | 'format' | 'onProgress'>,
   columns: readonly Column[],
-  take: (row: Row, file: VectorFile) => Promise<void>,
+  take: (row: Row, file: RowFile) => Promise<void>,
 ): Promise<void> {
-  const file = await openVectorFile(options.file, options.format, columns);
+  const file = await openRowFile(options.file, options.format, columns);
   const meter = new ProgressMeter(options.onProgress);
   let rowCount = 0;
   for await (const rows of file.rows) {

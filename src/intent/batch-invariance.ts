@@ -75,17 +75,21 @@ async function runStepwise(
   size: BatchSize,
 ): Promise<ModelOutputs[]> {
   const steps = Math.max(...sequences.map((sequence) => sequence.steps));
+  const { hiddenSize } = model.shape;
   const results: ModelOutputs[] = [];
+  const hidden = new Float32Array(size * hiddenSize);
+  for (const [row, column] of columns.entries()) hidden.set(at(sequences, column).hidden, row * hiddenSize);
   for (let step = 0; step < steps; step += 1) {
     model.clear(size, 1);
     for (const [row, column] of columns.entries()) {
       const sequence = at(sequences, column);
       writeStep(model.inputs, sequence, step < sequence.steps ? step : 0, row);
-      model.inputs.hidden.set(results[row]?.hidden ?? sequence.hidden, row * model.shape.hiddenSize);
     }
+    model.inputs.hidden.set(hidden);
     const outputs = await model.run(size, 1);
+    hidden.set(outputs.hidden);
     for (const [row, column] of columns.entries()) {
-      if (step < at(sequences, column).steps) results[row] = readRow(outputs, row, model.shape);
+      if (step === at(sequences, column).steps - 1) results[row] = readRow(outputs, row, model.shape);
     }
   }
   return results;

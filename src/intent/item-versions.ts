@@ -64,6 +64,19 @@ export class ItemVersions {
     return loaded;
   }
 
+  /** The table of a version by its name alone, with the content that its manifest tells; else as `table`. */
+  async named(version: string): Promise<ItemTable | undefined> {
+    try {
+      await this.#index.advance();
+      const { manifest } = await this.#link(version);
+      return await this.table({ version, ...manifest });
+    } catch (error) {
+      if (!(error instanceof Incomplete)) throw error;
+      this.#reasons.set(version, error.message);
+      return undefined;
+    }
+  }
+
   /** Why the last call of `table` for this version gave none; undefined if it gave one, or long ago. */
   reason(version: string): string | undefined {
     return this.#reasons.get(version);

@@ -164,8 +164,7 @@ function copy(source: Float32Array, from: number, count: number, target: Float32
 }
 
 function allFinite(array: Float32Array): boolean {
-  // x − x is 0 for a finite number and NaN for every other, and NaN stays in the sum.
-  let sum = 0;
-  for (let at = 0; at < array.length; at += 1) sum += array[at]! - array[at]!;
-  return sum === 0;
+  // x − x is 0 for a finite number and NaN for every other.
+  for (let at = 0; at < array.length; at += 1) if (array[at]! - array[at]! !== 0) return false;
+  return true;
 }

@@ -23,7 +23,9 @@ export interface Batch {
 /** Packs rows of these lengths (1 to STEPS_MAX each), the longest first, at the least cost a useful step. */
 export function packBatches(lengths: readonly number[]): Batch[] {
   const at = (row: number): number => lengths[row] ?? 0;
-  const order = Array.from(lengths.keys()).sort((a, b) => at(b) - at(a));
+  const order = Array.from(lengths.keys());
+  // Most calls are of one step for every row.
+  if (lengths.some((length) => length !== lengths[0])) order.sort((a, b) => at(b) - at(a));
   const stepsBefore = new Float64Array(order.length + 1);
   for (const [place, row] of order.entries()) stepsBefore[place + 1] = (stepsBefore[place] ?? 0) + at(row);
 

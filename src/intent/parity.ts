@@ -76,7 +76,9 @@ export function parseParity(text: string, shape: ModelShape): ParitySequence[] {
 /** Writes one step of a sequence into a cell. The row's hidden state and length are the caller's. */
 export function writeStep(inputs: ModelInputs, sequence: ParitySequence, step: number, cell: number): void {
   const vector = sequence.itemVectors[step] ?? [];
-  for (const [at, value] of vector.entries()) inputs.itemVectors[cell * vector.length + at] = value / 127;
+  const start = cell * vector.length;
+  // By index: loading a model writes millions of these.
+  for (let at = 0; at < vector.length; at += 1) inputs.itemVectors[start + at] = vector[at]! / 127;
   inputs.hasVector[cell] = sequence.hasVector[step] ?? 0;
   inputs.actionTypes[cell] = sequence.actionTypes[step] ?? 0;
   inputs.surfaces[cell] = sequence.surfaces[step] ?? 0;

@@ -2,6 +2,7 @@
  * What one commit of the join gathers: each user's newest record of either side. A user changed in a commit is written
  * once, as the newest pair.
  */
+import { ByteBlocks } from '../base/byte-blocks.ts';
 import type { LogRecord, NewRecord } from '../log/log.ts';
 import type { UserEmbeddingRecord } from '../../topics/records.ts';
 import type { SidesChange } from './join-store.ts';
@@ -30,6 +31,9 @@ export interface JoinedBatch {
 export class JoinBatch {
   private readonly users = new Map<string, JoinUser>();
   private readonly records: RankingRecords;
+  private readonly bytes = new ByteBlocks();
+  /** Those whose newest features are still the log's bytes. */
+  private fresh = new Set<JoinUser>();
   /** About how many bytes the commit will write. */
   outputBytes = 0;
 
@@ -48,16 +52,36 @@ export class JoinBatch {
     this.outputBytes += bytes.realtime + bytes.longTerm;
   }
 
-  /** Decoding waits until the batch is whole, as only the newest features of a user count. */
+  /**
+   * Decoding waits until the batch is whole, as only the newest features of a user count. Until `keep` the record's bytes
+   * are the log's.
+   */
   setFeatures(userId: string, record: LogRecord): void {
     const user = this.touch(userId, record);
     user.features = record;
+    this.fresh.add(user);
     this.resize(user, 'realtime', record.value?.length ?? 0);
+  }
+
+  /** To be called when all records of a read are set: what is needed of them is copied. */
+  keep(): void {
+    for (const user of this.fresh) {
+      const { features } = user;
+      const value = features?.value ?? null;
+      if (features === undefined || value === null) continue;
+      user.features = { ...features, value: this.bytes.copy(value, 0, value.length) };
+    }
+    this.fresh = new Set();
+  }
+
+  /** To be called when log and store hold the commit: the memory of its records is used again. */
+  release(): void {
+    this.bytes.release();
   }
 
   setLongTerm(userId: string, record: LogRecord, embedding: UserEmbeddingRecord | null): void {
     const user = this.touch(userId, record);
-    user.longTerm = embedding === null ? null : this.records.longTerm(record, embedding);
+    user.longTerm = embedding === null ? null : this.records.longTerm(record, embedding, this.bytes);
     this.resize(user, 'longTerm', user.longTerm?.bytes.length ?? 0);
   }
 
@@ -75,7 +99,7 @@ export class JoinBatch {
         // A tombstone has no pair to take its time from: it takes that of the record which removed the last side.
         timestampMs: lives ? timestampOf(after) : user.timestampMs,
         key: Buffer.from(userId),
-        value: lives ? this.records.value(userId, after) : null,
+        value: lives ? this.records.value(userId, after, this.bytes) : null,
       });
       joined.changes.push({ userId, sides: lives ? after : null });
       if (lives) joined.ranked += 1;
@@ -85,7 +109,7 @@ export class JoinBatch {
 
   private after({ before, features, longTerm }: JoinUser): Sides {
     let { realtime } = before;
-    if (features !== undefined) realtime = features.value === null ? null : this.records.realtime(features);
+    if (features !== undefined) realtime = features.value === null ? null : this.records.realtime(features, this.bytes);
     return { realtime, longTerm: longTerm === undefined ? before.longTerm : longTerm };
   }
 

@@ -1,7 +1,8 @@
 /** One commit of a join: what it says to the log, and what it tells of itself once it is in. */
-import { partitionName, type CommitRequest } from '../log/log.ts';
+import type { CommitRequest } from '../log/log.ts';
 import type { TaskLife } from '../task/life.ts';
 import type { TaskObserver } from '../task/observer.ts';
+import { outputEnds } from '../task/output-ends.ts';
 import type { JoinedBatch } from './join-batch.ts';
 import type { Counts, JoinTaken } from './join-intake.ts';
 import { encodeJoinMetadata } from './join-metadata.ts';
@@ -40,7 +41,7 @@ export class JoinCommit {
         { input: at.embeddings, offset: embeddingsOffset },
       ],
       metadata: (ends) => {
-        const rankingEnd = ends.get(partitionName(at.ranking)) ?? taken.position.rankingEnd;
+        const rankingEnd = outputEnds(joined.outputs, ends)(at.ranking, taken.position.rankingEnd);
         this.position = { ...taken.position, rankingEnd };
         const committedAtMs = Date.now();
         return encodeJoinMetadata({ rankingStart, rankingEnd, layout: layoutHash, counts: counts.sums, committedAtMs });

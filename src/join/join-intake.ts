@@ -101,11 +101,12 @@ export class JoinIntake {
     const maxRecords = Math.min(READ_RECORDS, Math.ceil(limits.maxRecords / 2) - side.records);
     if (!side.isOpen || maxRecords <= 0) return side;
     const maxBytes = Math.min(READ_BYTES, Math.ceil(limits.maxOutputBytes / 2));
-    const { records, next } = await readOn(log, at, side.offset, { maxRecords, maxBytes });
+    const { records, next } = await readOn(log, at, side.offset, { maxRecords, maxBytes, views: true });
     if (records.length === 0) return { ...side, offset: next };
     await codec.learn(records);
     await reached();
     const taken = await take(records);
+    this.options.batch.keep();
     const isOpen = taken === records.length;
     return { offset: isOpen ? next : records[taken]!.offset, records: side.records + taken, isOpen };
   }

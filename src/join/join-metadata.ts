@@ -15,6 +15,8 @@ const schema = z.object({
   committedAtMs: count.optional(),
   /** Input records since the beginning by what became of them, and output records as `ranked` and `removed`. */
   counts: z.record(z.string(), count),
+  /** The application that has taken over the topics: no task of this one may go on in them. */
+  movedTo: z.string().optional(),
 });
 
 export type JoinMetadata = Readonly<z.infer<typeof schema>>;

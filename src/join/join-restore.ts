@@ -4,7 +4,7 @@
  * offset may be gone in favour of what stands behind it.
  */
 import { FreshetError, type Position } from '../base/errors.ts';
-import type { Committed, Log, TaskWriter, TopicPartition } from '../log/log.ts';
+import { isErased, type Committed, type Log, type TaskWriter, type TopicPartition } from '../log/log.ts';
 import { records } from '../log/newest.ts';
 import type { Codec } from '../serde/codec.ts';
 import { hasRecords } from '../task/read-on.ts';
@@ -51,7 +51,10 @@ export async function restoreJoin(options: JoinRestoreOptions): Promise<Restored
   const [features, embeddings] = [await writer.committed(at.features), await writer.committed(at.embeddings)];
   const [first, end] = [await log.startOffset(at.ranking), await log.endOffset(at.ranking)];
   if (features === undefined || embeddings === undefined) return startEmpty(first, end, options);
-
+  // A process that slept between the two: the offsets are of two commits, and no position of one.
+  if (features.metadata !== embeddings.metadata) {
+    throw new FreshetError('FENCED', 'another owner has committed between two reads', { position: at.ranking });
+  }
   const metadata = decodeJoinMetadata(features.metadata, at.features);
   const { rankingStart, rankingEnd, counts } = metadata;
   await check(metadata, first, end, features, embeddings, options);
@@ -61,8 +64,11 @@ export async function restoreJoin(options: JoinRestoreOptions): Promise<Restored
   if (same && store.isWhole()) return { position, rankingStart, counts, records: 0 };
   // At the committed position and not whole: the log has lost the commit that the store was in.
   const behind = held !== undefined && !same && isBehind(held, position) && !store.isOlderThan(deleteRetentionMs / 2);
-  if (!behind && !store.isEmpty()) await store.wipe();
-  const read = await readTail(behind ? held.rankingEnd : first, position, options);
+  let read = behind ? await readTail(held.rankingEnd, position, options) : undefined;
+  if (read === undefined) {
+    if (!store.isEmpty()) await store.wipe();
+    read = (await readTail(undefined, position, options))!;
+  }
   return { position, rankingStart, counts, records: read };
 }
 
@@ -81,13 +87,14 @@ async function startEmpty(first: number, end: number, { log, store, at }: JoinRe
 }
 
 async function check(
-  { layout, rankingStart, rankingEnd }: JoinMetadata,
+  { layout, rankingStart, rankingEnd, movedTo }: JoinMetadata,
   first: number,
   end: number,
   features: Committed,
   embeddings: Committed,
   { log, at, layoutHash }: JoinRestoreOptions,
 ): Promise<void> {
+  if (movedTo !== undefined) throw new FreshetError('APP_MOVED', movedTo, { position: at.ranking });
   if (layout !== layoutHash) {
     const detail = `layout ${layout} was joined, ${layoutHash} is configured`;
     throw new FreshetError('LAYOUT_CHANGED', detail, { position: at.ranking });
@@ -108,13 +115,20 @@ async function check(
   }
 }
 
-async function readTail(start: number, position: JoinPosition, options: JoinRestoreOptions): Promise<number> {
+/** Undefined where an erase has blanked records behind `since`: the tombstone of a user that the store holds may be gone. */
+async function readTail(
+  since: number | undefined,
+  position: JoinPosition,
+  options: JoinRestoreOptions,
+): Promise<number | undefined> {
   const { log, codec, store, at, signal, onProgress } = options;
+  const start = since ?? (await log.startOffset(at.ranking));
   const { rankingEnd } = position;
   // Of several records of a user in one chunk the last is the newest.
   const changes = new Map<string, SidesChange>();
   let read = 0;
-  for await (const record of records(log, at.ranking, start, rankingEnd)) {
+  for await (const record of records(log, at.ranking, start, rankingEnd, { erased: since !== undefined })) {
+    if (isErased(record)) return undefined;
     const userId = record.key!.toString();
     await codec.learn([record]);
     const sides = record.value === null ? null : options.records.sides(record);
@@ -140,7 +154,9 @@ function assertBelow(side: Side | null | undefined, committedOffset: number, inp
 }
 
 const isSame = (held: JoinPosition, committed: JoinPosition): boolean =>
-  held.featuresOffset === committed.featuresOffset && held.embeddingsOffset === committed.embeddingsOffset;
+  isBehind(held, committed) && isBehind(committed, held);
 
 const isBehind = (held: JoinPosition, committed: JoinPosition): boolean =>
-  held.featuresOffset <= committed.featuresOffset && held.embeddingsOffset <= committed.embeddingsOffset;
+  held.featuresOffset <= committed.featuresOffset &&
+  held.embeddingsOffset <= committed.embeddingsOffset &&
+  held.rankingEnd <= committed.rankingEnd;

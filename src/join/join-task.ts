@@ -173,6 +173,7 @@ export class JoinTask {
     await store.commit(joined.changes, commit.position);
     await this.reached('store-committed');
     this.commit = undefined;
+    batch.release();
     return commit.done(observer);
   }
 

@@ -2,12 +2,14 @@
  * The two sides of a `ranking-features` record and the record made of them. A side is kept as the bytes that stand in
  * the record, so that a change of one side costs nothing on the other, and the record is a function of the pair.
  */
-import avsc, { type Type } from 'avsc';
+import type { Type } from 'avsc';
+import { ByteBlocks } from '../base/byte-blocks.ts';
 import { invariant } from '../base/errors.ts';
 import type { LogRecord } from '../log/log.ts';
 import type { Codec } from '../serde/codec.ts';
+import { VALUE_SCHEMA_ID_HEADER } from '../serde/frame.ts';
+import { AvroWriter } from '../../state/avro-writer.ts';
 import type { Layout } from '../../state/layout.ts';
-import { shippedSchema } from '../../topics/index.ts';
 import type {
   LongTermSideRecord,
   RankingFeaturesRecord,
@@ -16,6 +18,8 @@ import type {
   SequenceFeaturesRecord,
   UserEmbeddingRecord,
 } from '../../topics/records.ts';
+import { fieldTypes } from './ranking-types.ts';
+import { copyRealtimeSide } from './realtime-side.ts';
 import { visibleColumns } from './visible.ts';
 
 export interface Side {
@@ -41,8 +45,7 @@ export interface RankingRecordsOptions {
   readonly partition: number;
 }
 
-const HEADER_FIELDS = ['userId', 'hasRealtime', 'hasLongTerm'];
-/** Sides that fit are encoded here and copied out; avsc's own buffer has 1 KB and encodes a larger one twice. */
+/** Sides and records that fit are written here and copied out; avsc's own buffer has 1 KB and encodes a larger one twice. */
 const SCRATCH_BYTES = 65_536;
 
 export class RankingRecords {
@@ -53,7 +56,9 @@ export class RankingRecords {
   private readonly longTermType: Type;
   private readonly noRealtime: Buffer;
   private readonly noLongTerm: Buffer;
-  private readonly scratch = Buffer.alloc(SCRATCH_BYTES);
+  private readonly featuresPrefix: Buffer;
+  private readonly prefix: Buffer;
+  private readonly scratch = new AvroWriter(SCRATCH_BYTES);
 
   constructor(options: RankingRecordsOptions) {
     this.options = options;
@@ -64,17 +69,25 @@ export class RankingRecords {
     this.longTermType = types.longTerm;
     this.noRealtime = types.realtime.toBuffer(null);
     this.noLongTerm = types.longTerm.toBuffer(null);
+    this.featuresPrefix = options.codec.frame('sequence-features-value', Buffer.alloc(0));
+    this.prefix = options.codec.frame('ranking-features-value', Buffer.alloc(0));
   }
 
-  /** The realtime side that a record of `sequence-features` gives. Fails if it cannot be decoded: a task wrote it. */
-  realtime(record: LogRecord): Side {
+  /**
+   * The realtime side that a record of `sequence-features` gives. Fails if it cannot be decoded: a task wrote it.
+   *
+   * @param into - where the bytes of the side are to stand.
+   */
+  realtime(record: LogRecord, into: ByteBlocks): Side {
     const { codec, partition } = this.options;
     const position = { topic: 'sequence-features', partition, offset: record.offset };
     invariant(record.value !== null, 'a realtime side of a tombstone', position);
+    const copied = this.copied(record.value, record, into);
+    if (copied !== undefined) return copied;
     const subject = 'sequence-features-value';
     const features = codec.decode<SequenceFeaturesRecord>(subject, record.value, record.headers, position);
     const scored = features.sequences.find(({ name }) => name === features.scoredSequence);
-    return this.realtimeSide({
+    return this.realtimeSide(into, {
       partition,
       offset: record.offset,
       version: features.version,
@@ -92,20 +105,27 @@ export class RankingRecords {
     });
   }
 
-  longTerm({ offset, timestampMs }: LogRecord, { version, asOfMs, space, vector }: UserEmbeddingRecord): Side {
+  longTerm(
+    { offset, timestampMs }: LogRecord,
+    { version, asOfMs, space, vector }: UserEmbeddingRecord,
+    into: ByteBlocks,
+  ): Side {
     const { partition } = this.options;
-    return this.longTermSide({ partition, offset, timestampMs, version, asOfMs, space, vector });
+    return this.longTermSide(into, { partition, offset, timestampMs, version, asOfMs, space, vector });
   }
 
   /** The framed `ranking-features` record. */
-  value(userId: string, { realtime, longTerm }: Sides): Buffer {
-    const header = { userId, hasRealtime: realtime !== null, hasLongTerm: longTerm !== null };
-    const parts = [
-      this.headerType.toBuffer(header),
-      realtime?.bytes ?? this.noRealtime,
-      longTerm?.bytes ?? this.noLongTerm,
-    ];
-    return this.options.codec.frame('ranking-features-value', Buffer.concat(parts));
+  value(userId: string, { realtime, longTerm }: Sides, into: ByteBlocks): Buffer {
+    const { prefix, scratch } = this;
+    const header = this.headerType.toBuffer({
+      userId,
+      hasRealtime: realtime !== null,
+      hasLongTerm: longTerm !== null,
+    });
+    const parts = [prefix, header, realtime?.bytes ?? this.noRealtime, longTerm?.bytes ?? this.noLongTerm];
+    scratch.start(0);
+    for (const part of parts) scratch.copy(part, 0, part.length);
+    return scratch.isWhole ? into.copy(scratch.bytes, 0, scratch.at) : Buffer.concat(parts);
   }
 
   /** Reverses `value`, whatever version of the schema the record was written with. */
@@ -115,10 +135,24 @@ export class RankingRecords {
     invariant(record.value !== null, 'the sides of a tombstone', position);
     const subject = 'ranking-features-value';
     const ranking = codec.decode<RankingFeaturesRecord>(subject, record.value, record.headers, position);
+    // Nobody says when they are done with: they are not released.
+    const into = new ByteBlocks();
     return {
-      realtime: ranking.realtime === null ? null : this.realtimeSide(ranking.realtime),
-      longTerm: ranking.longTerm === null ? null : this.longTermSide(ranking.longTerm),
+      realtime: ranking.realtime === null ? null : this.realtimeSide(into, ranking.realtime),
+      longTerm: ranking.longTerm === null ? null : this.longTermSide(into, ranking.longTerm),
     };
+  }
+
+  /** Undefined where the record has to be decoded. */
+  private copied(value: Buffer, { offset, headers }: LogRecord, into: ByteBlocks): Side | undefined {
+    const { featuresPrefix: prefix, scratch, windowSizes } = this;
+    const isShipped = headers[VALUE_SCHEMA_ID_HEADER] === undefined && prefix.equals(value.subarray(0, prefix.length));
+    if (!isShipped) return undefined;
+    scratch.start(0);
+    const source = { partition: this.options.partition, offset, windowSizes };
+    const timestampMs = copyRealtimeSide(value.subarray(prefix.length), scratch, source);
+    if (timestampMs === undefined || !scratch.isWhole) return undefined;
+    return { offset, timestampMs, bytes: into.copy(scratch.bytes, 0, scratch.at) };
   }
 
   private sequence({ sequences, views }: SequenceFeaturesRecord, index: number): RankingSequenceRecord {
@@ -136,36 +170,23 @@ export class RankingRecords {
     };
   }
 
-  private realtimeSide(side: RealtimeSideRecord): Side {
+  private realtimeSide(into: ByteBlocks, side: RealtimeSideRecord): Side {
     // Not the record's own timestamp: this one is in the ranking record too, so a restored side has it.
     const timestampMs = side.envelope.newestArrivalTimeMs;
-    return { offset: side.offset, timestampMs, bytes: this.encode(this.realtimeType, side) };
+    return { offset: side.offset, timestampMs, bytes: this.encode(this.realtimeType, side, into) };
   }
 
-  private longTermSide(side: LongTermSideRecord): Side {
-    return { offset: side.offset, timestampMs: side.timestampMs, bytes: this.encode(this.longTermType, side) };
+  private longTermSide(into: ByteBlocks, side: LongTermSideRecord): Side {
+    return { offset: side.offset, timestampMs: side.timestampMs, bytes: this.encode(this.longTermType, side, into) };
   }
 
-  private encode(type: Type, value: object): Buffer {
-    const end = type.encode(value, this.scratch, 0);
-    return end < 0 ? type.toBuffer(value) : Buffer.from(this.scratch.subarray(0, end));
+  private encode(type: Type, value: object, into: ByteBlocks): Buffer {
+    const { bytes } = this.scratch;
+    const end = type.encode(value, bytes, 0);
+    return end < 0 ? type.toBuffer(value) : into.copy(bytes, 0, end);
   }
 }
 
 /** The timestamp of a record: the newest arrival that its sides know of. */
 export const timestampOf = ({ realtime, longTerm }: Sides): number =>
   Math.max(realtime?.timestampMs ?? -Infinity, longTerm?.timestampMs ?? -Infinity);
-
-/** The schema in three parts: Avro bodies of records in a row are that of their fields together. */
-function fieldTypes(): { header: Type; realtime: Type; longTerm: Type } {
-  const schema = shippedSchema('ranking-features-value');
-  const names = schema.fields.map(({ name }) => name);
-  const expected = [...HEADER_FIELDS, 'realtime', 'longTerm'];
-  invariant(names.join() === expected.join(), `ranking-features has the fields ${names.join()}`);
-  const [realtime, longTerm] = schema.fields.slice(HEADER_FIELDS.length);
-  return {
-    header: avsc.Type.forSchema({ ...schema, name: 'Header', fields: schema.fields.slice(0, HEADER_FIELDS.length) }),
-    realtime: avsc.Type.forSchema(realtime!.type),
-    longTerm: avsc.Type.forSchema(longTerm!.type),
-  };
-}

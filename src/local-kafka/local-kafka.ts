@@ -107,10 +107,6 @@ export class LocalKafka {
     return this.#broker.pid;
   }
 
-  get registryPid(): number | undefined {
-    return this.#registry?.pid;
-  }
-
   /** Starts the broker again after `stopBroker` or `kill9`: same ports, same data. */
   async startBroker(): Promise<void> {
     await this.#broker.start();

@@ -9,8 +9,12 @@ import { FreshetError, invariant } from '../base/errors.ts';
 import { sealed, unsealed, type StoredBytes } from './embedded-record.ts';
 import { partitionName, type Committed, type TopicPartition } from './log.ts';
 
-/** Raised when keys or values change their layout; see CHANGELOG.md for how a folder is brought along. */
+/**
+ * Raised when keys or values change their layout; see CHANGELOG.md for how a folder is brought along. A log is of format 2
+ * once something was erased from it: a release that knows only the first would take what is left for bad records.
+ */
 const FORMAT_VERSION = 1;
+const FORMAT_WITH_ERASED = 2;
 const MANIFEST_PREFIX = 0x6d; // 'm'
 /** Every batch writes them all. */
 const MAX_PARTITIONS = 16_384;
@@ -41,17 +45,21 @@ export interface Manifest {
   /** A topic's place in this list is its id in the keys: topics are only ever added at the end. */
   readonly topics: TopicState[];
   readonly tasks: Map<string, TaskState>;
+  /** Records that were erased, since the beginning. */
+  readonly erased: number;
 }
 
 interface ManifestJson {
   topics: TopicState[];
+  /** Absent in format 1. */
+  erased?: number;
   tasks: { id: string; epoch: number; committed: [string, Committed][] }[];
 }
 
 /** Keys of all manifests, for the search of the newest one. */
 export const MANIFEST_RANGE = { gte: manifestKey(0), lte: manifestKey(2 ** 48 - 1) };
 
-export const EMPTY_MANIFEST: Manifest = { batch: 0, topics: [], tasks: new Map() };
+export const EMPTY_MANIFEST: Manifest = { batch: 0, topics: [], tasks: new Map(), erased: 0 };
 
 export function manifestKey(batch: number): Buffer {
   const key = Buffer.allocUnsafe(7);
@@ -68,18 +76,21 @@ export const nextManifest = (manifest: Manifest): Manifest => ({
     partitions: partitions.map((each) => ({ ...each })),
   })),
   tasks: new Map(manifest.tasks),
+  erased: manifest.erased,
 });
 
 export function encodeManifest(manifest: Manifest): StoredBytes {
   const partitions = manifest.topics.reduce((count, topic) => count + topic.partitions.length, 0);
   invariant(partitions <= MAX_PARTITIONS, `${partitions} partitions are over the limit of ${MAX_PARTITIONS}`);
   invariant(manifest.tasks.size <= MAX_TASKS, `${manifest.tasks.size} tasks are over the limit of ${MAX_TASKS}`);
+  const { erased } = manifest;
   const json: ManifestJson = {
+    ...(erased > 0 && { erased }),
     topics: manifest.topics,
     tasks: Array.from(manifest.tasks, ([id, task]) => ({ id, epoch: task.epoch, committed: [...task.committed] })),
   };
   const format = Buffer.allocUnsafe(4);
-  format.writeUInt32BE(FORMAT_VERSION);
+  format.writeUInt32BE(erased > 0 ? FORMAT_WITH_ERASED : FORMAT_VERSION);
   const key = manifestKey(manifest.batch);
   return { key, value: sealed(key, Buffer.concat([format, Buffer.from(JSON.stringify(json))])) };
 }
@@ -89,14 +100,15 @@ export function decodeManifest(stored: StoredBytes): Manifest {
   const content = unsealed(stored);
   if (content === undefined) throw new FreshetError('LOG_CORRUPT', 'the checksum of the manifest does not match');
   const format = content.readUInt32BE(0);
-  if (format !== FORMAT_VERSION) {
-    throw new FreshetError('LOG_FORMAT', `the log has format ${format}, this version reads ${FORMAT_VERSION}`);
+  if (format !== FORMAT_VERSION && format !== FORMAT_WITH_ERASED) {
+    throw new FreshetError('LOG_FORMAT', `the log has format ${format}, this version reads ${FORMAT_WITH_ERASED}`);
   }
   const json = JSON.parse(content.toString('utf8', 4)) as ManifestJson;
   return {
     batch: stored.key.readUIntBE(1, 6),
     topics: json.topics,
     tasks: new Map(json.tasks.map(({ id, epoch, committed }) => [id, { epoch, committed: new Map(committed) }])),
+    erased: json.erased ?? 0,
   };
 }
 

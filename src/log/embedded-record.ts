@@ -7,11 +7,12 @@
  *     value  timestamp f64 · key length i32 · value length i32 · header count u16
  *            · headers (name length u16 · name · value length u32 · value) · key · value · CRC-32 u32
  *
- * A length of -1 says null: an empty key or value is something else.
+ * A length of -1 says null: an empty key or value is something else. Of an erased record its place and its timestamp are
+ * left: key and value are null, and its one header says what it is.
  */
 import { crc32 } from 'node:zlib';
 import { FreshetError, invariant } from '../base/errors.ts';
-import type { Headers, LogRecord, NewRecord, TopicPartition } from './log.ts';
+import { ERASED_HEADER, type Headers, type LogRecord, type NewRecord, type TopicPartition } from './log.ts';
 
 /** What one record may take, its headers included. Kafka's default is 1 MB a message: what fits there fits here. */
 const MAX_RECORD_BYTES = 4 * 1024 * 1024;
@@ -33,6 +34,12 @@ export function recordKey(topicId: number, partition: number, offset: number): B
   const key = Buffer.allocUnsafe(KEY_BYTES);
   writeKey(key, topicId, partition, offset);
   return key;
+}
+
+/** What a key of LevelDB says; undefined if it is no record's. */
+export function recordPlace(key: Buffer): { topicId: number; partition: number; offset: number } | undefined {
+  if (key.length !== KEY_BYTES || key[0] !== RECORD_PREFIX) return undefined;
+  return { topicId: key.readUInt16BE(1), partition: key.readUInt16BE(3), offset: key.readUIntBE(5, 6) };
 }
 
 /** Encodes records one after the other into the same memory: LevelDB copies each when it is put into the batch. */
@@ -85,6 +92,12 @@ export class RecordEncoder {
     return { key: bytes.subarray(0, KEY_BYTES), value: bytes.subarray(KEY_BYTES, contentEnd + CRC_BYTES) };
   }
 }
+
+/** What an erase puts in the place of a record. */
+export const erasedRecord = (at: TopicPartition, { timestampMs }: LogRecord): NewRecord => ({
+  ...{ topic: at.topic, partition: at.partition, timestampMs, key: null, value: null },
+  headers: { [ERASED_HEADER]: Buffer.alloc(0) },
+});
 
 /** Reads one record; key and value are views of `stored.value`. Fails with LOG_CORRUPT. */
 export function decodeRecord(stored: StoredBytes, at: TopicPartition, offset: number): LogRecord {

@@ -2,8 +2,9 @@
  * The embedded log: topics, partitions and offsets in one LevelDB, for one process. Every write is one synced batch of
  * records and the manifest, made and written while no other is: offsets are dense and a commit is whole or absent.
  *
- * - Nothing is ever deleted but old manifests: the first offset of a partition is 0.
- * - No key is written twice (see embedded-manifest.ts), so the snapshot that `getMany` holds meets google/leveldb#320
+ * - Nothing is ever deleted but old manifests: the first offset of a partition is 0. Records are blanked by an erase, on
+ *   a log that nothing else has open (embedded-erase.ts).
+ * - An open log writes no key twice (see embedded-manifest.ts), so the snapshot that `getMany` holds meets google/leveldb#320
  *   nowhere, and reads run beside writes.
  * - After a failed write LevelDB's own log may be half-written. The instance then refuses further writes, reads go on,
  *   and the next open finds that commit whole or not at all.
@@ -17,7 +18,7 @@ import { RecordEncoder, decodeRecord, recordKey } from './embedded-record.ts';
 import { gap, recoverManifest } from './embedded-recovery.ts';
 import { logError, openStorage, type Storage, type StorageBatch, type StorageOptions } from './embedded-storage.ts';
 import { Waiters } from './embedded-waiters.ts';
-import { partitionName } from './log.ts';
+import { isErased, partitionName } from './log.ts';
 import type { AwaitedPosition, CommitRequest, Committed, Log, LogRecord, NewRecord } from './log.ts';
 import type { ReadLimits, TaskWriter, TopicPartition } from './log.ts';
 
@@ -83,6 +84,10 @@ export class EmbeddedLog implements Log {
     return findPartition(this.#manifest, at).state.end;
   }
 
+  knownEnd(at: TopicPartition): number {
+    return findPartition(this.#manifest, at).state.end;
+  }
+
   async read(at: TopicPartition, offset: number, limits: ReadLimits): Promise<LogRecord[]> {
     const { topicId, state } = findPartition(this.#manifest, at);
     if (!Number.isInteger(offset) || offset < 0 || offset > state.end) {
@@ -90,13 +95,16 @@ export class EmbeddedLog implements Log {
         position: { ...at, offset },
       });
     }
-    const last = Math.min(state.end, offset + limits.maxRecords);
+    const { end } = state;
     const records: LogRecord[] = [];
     let bytes = 0;
-    for (let next = offset; next < last && (records.length === 0 || bytes < limits.maxBytes);) {
+    for (let next = offset; next < end && records.length < limits.maxRecords;) {
+      if (records.length > 0 && bytes >= limits.maxBytes) break;
       const fitting = Math.floor((limits.maxBytes - bytes) / state.largestBytes);
-      const count = Math.min(last - next, MAX_FETCH_RECORDS, Math.max(MIN_FETCH_RECORDS, fitting));
+      const wanted = Math.min(limits.maxRecords - records.length, MAX_FETCH_RECORDS);
+      const count = Math.min(end - next, wanted, Math.max(MIN_FETCH_RECORDS, fitting));
       for (const record of await this.#fetch(at, topicId, next, count)) {
+        if (limits.erased !== true && isErased(record)) continue;
         bytes += (record.key?.length ?? 0) + (record.value?.length ?? 0);
         if (bytes > limits.maxBytes && records.length > 0) return records;
         records.push(record);

@@ -140,7 +140,8 @@ export class BatchRecords {
     return undefined;
   }
 
-  next(): LogRecord {
+  /** @param views - whether its value may be a view into the batch. */
+  next(views = false): LogRecord {
     const { baseOffset, baseTimestampMs, maxTimestampMs, attributes } = this.#header;
     const length = this.#varint();
     const end = this.#at + length;
@@ -160,7 +161,7 @@ export class BatchRecords {
       offset,
       timestampMs: (attributes & LOG_APPEND_TIME) === 0 ? timestampMs : maxTimestampMs,
       key: this.#copy(keyStart, keyBytes),
-      value: this.#copy(valueStart, valueBytes),
+      value: views ? this.#view(valueStart, valueBytes) : this.#copy(valueStart, valueBytes),
       headers,
     };
   }
@@ -191,6 +192,10 @@ export class BatchRecords {
     const copy = Buffer.allocUnsafe(bytes);
     this.#bytes.copy(copy, 0, start, start + bytes);
     return copy;
+  }
+
+  #view(start: number, bytes: number): Buffer | null {
+    return bytes < 0 ? null : this.#bytes.subarray(start, start + bytes);
   }
 
   #varint(): number {

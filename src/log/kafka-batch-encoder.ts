@@ -1,15 +1,17 @@
-/** Records as one record batch of Kafka, uncompressed: computed once, so that a batch sent again is the same bytes. */
+/** Records as one record batch of Kafka, uncompressed, written straight to where it is sent from. */
 import { crc32c } from '../base/crc32c.ts';
 import { invariant } from '../base/errors.ts';
-import type { NewRecord } from './log.ts';
+import type { Headers, NewRecord } from './log.ts';
 
-const HEADER_BYTES = 61;
+export const BATCH_HEADER_BYTES = 61;
 /** The length counts what stands behind it, the checksum what stands behind that. */
 const LENGTH_END = 12;
 const CHECKED_FROM = 21;
 const MAGIC_VERSION = 2;
 const TRANSACTIONAL = 0x10;
-const NO_HEADERS = Object.freeze({});
+/** What a record takes besides key and value, at most, without headers. */
+const RECORD_OVERHEAD_BYTES = 32;
+const HEADER_OVERHEAD_BYTES = 10;
 
 export interface BatchProducer {
   readonly producerId: string;
@@ -18,72 +20,91 @@ export interface BatchProducer {
   readonly isTransactional: boolean;
 }
 
-interface SizedRecord {
-  readonly record: NewRecord;
-  readonly headers: readonly { name: Buffer; value: Buffer }[];
-  /** What stands behind the record's own length. */
-  readonly bytes: number;
+/** Bytes of a record in a batch, at most. */
+export function recordBytesMax({ key, value, headers }: NewRecord): number {
+  let bytes = RECORD_OVERHEAD_BYTES + (key?.length ?? 0) + (value?.length ?? 0);
+  if (headers === undefined) return bytes;
+  for (const [name, header] of Object.entries(headers))
+    bytes += name.length * 3 + header.length + HEADER_OVERHEAD_BYTES;
+  return bytes;
 }
 
-export function encodeBatch(records: readonly NewRecord[], producer: BatchProducer): Buffer {
+/**
+ * Writes the batch into `target` at `start`; what stands behind the returned end is left alone.
+ *
+ * @param target - with room for the batch's header and `recordBytesMax` of each record.
+ */
+export function writeBatch(
+  target: Buffer,
+  start: number,
+  records: readonly NewRecord[],
+  producer: BatchProducer,
+): number {
   const baseTimestampMs = records[0]!.timestampMs;
-  const sized = records.map((record, index) => sizeOf(record, record.timestampMs - baseTimestampMs, index));
-  const total = sized.reduce((sum, { bytes }) => sum + varintBytes(bytes) + bytes, HEADER_BYTES);
-  const batch = Buffer.allocUnsafeSlow(total);
-  batch.writeBigInt64BE(0n, 0);
-  batch.writeInt32BE(total - LENGTH_END, 8);
-  batch.writeInt32BE(-1, 12);
-  batch[16] = MAGIC_VERSION;
-  batch.writeInt16BE(producer.isTransactional ? TRANSACTIONAL : 0, CHECKED_FROM);
-  batch.writeInt32BE(records.length - 1, 23);
-  batch.writeBigInt64BE(BigInt(baseTimestampMs), 27);
-  batch.writeBigInt64BE(BigInt(records.reduce((max, { timestampMs }) => Math.max(max, timestampMs), 0)), 35);
-  batch.writeBigInt64BE(BigInt(producer.producerId), 43);
-  batch.writeInt16BE(producer.producerEpoch, 51);
-  batch.writeInt32BE(producer.firstSequence, 53);
-  batch.writeInt32BE(records.length, 57);
-  let at = HEADER_BYTES;
-  for (const [index, each] of sized.entries()) at = writeRecord(batch, at, each, baseTimestampMs, index);
-  invariant(at === total, `a record batch of ${at} bytes was reckoned to have ${total}`);
-  batch.writeUInt32BE(crc32c(batch, CHECKED_FROM), 17);
-  return batch;
-}
-
-function sizeOf(record: NewRecord, timestampDelta: number, offsetDelta: number): SizedRecord {
-  const { topic, partition, timestampMs, key, value } = record;
-  invariant(Number.isSafeInteger(timestampMs), `timestamp ${timestampMs} is no integer`, { topic, partition });
-  const headers = Object.entries<Buffer>(record.headers ?? NO_HEADERS).map(([name, header]) => ({
-    name: Buffer.from(name),
-    value: header,
-  }));
-  let bytes = 1 + varintBytes(timestampDelta) + varintBytes(offsetDelta);
-  bytes += key === null ? 1 : varintBytes(key.length) + key.length;
-  bytes += value === null ? 1 : varintBytes(value.length) + value.length;
-  bytes += varintBytes(headers.length);
-  for (const header of headers) {
-    bytes += varintBytes(header.name.length) + header.name.length;
-    bytes += varintBytes(header.value.length) + header.value.length;
+  let maxTimestampMs = 0;
+  let at = start + BATCH_HEADER_BYTES;
+  for (let index = 0; index < records.length; index += 1) {
+    const record = records[index]!;
+    const { topic, partition, timestampMs } = record;
+    invariant(Number.isSafeInteger(timestampMs), `timestamp ${timestampMs} is no integer`, { topic, partition });
+    maxTimestampMs = Math.max(maxTimestampMs, timestampMs);
+    at = writeRecord(target, at, record, timestampMs - baseTimestampMs, index);
   }
-  return { record, headers, bytes };
-}
-
-function writeRecord(batch: Buffer, start: number, sized: SizedRecord, baseTimestampMs: number, index: number): number {
-  const { record, headers, bytes } = sized;
-  let at = writeVarint(batch, start, bytes);
-  batch[at] = 0;
-  at = writeVarint(batch, at + 1, record.timestampMs - baseTimestampMs);
-  at = writeVarint(batch, at, index);
-  at = writeBytes(batch, at, record.key);
-  at = writeBytes(batch, at, record.value);
-  at = writeVarint(batch, at, headers.length);
-  for (const { name, value } of headers) at = writeBytes(batch, writeBytes(batch, at, name), value);
+  invariant(at <= target.length, `a record batch ends at ${at} of ${target.length} bytes`);
+  target.writeBigInt64BE(0n, start);
+  target.writeInt32BE(at - start - LENGTH_END, start + 8);
+  target.writeInt32BE(-1, start + 12);
+  target[start + 16] = MAGIC_VERSION;
+  target.writeInt16BE(producer.isTransactional ? TRANSACTIONAL : 0, start + CHECKED_FROM);
+  target.writeInt32BE(records.length - 1, start + 23);
+  target.writeBigInt64BE(BigInt(baseTimestampMs), start + 27);
+  target.writeBigInt64BE(BigInt(maxTimestampMs), start + 35);
+  target.writeBigInt64BE(BigInt(producer.producerId), start + 43);
+  target.writeInt16BE(producer.producerEpoch, start + 51);
+  target.writeInt32BE(producer.firstSequence, start + 53);
+  target.writeInt32BE(records.length, start + 57);
+  target.writeUInt32BE(crc32c(target, start + CHECKED_FROM, at), start + 17);
   return at;
 }
 
-function writeBytes(batch: Buffer, at: number, bytes: Buffer | null): number {
-  if (bytes === null) return writeVarint(batch, at, -1);
-  const start = writeVarint(batch, at, bytes.length);
-  batch.set(bytes, start);
+function writeRecord(target: Buffer, start: number, record: NewRecord, timeDelta: number, index: number): number {
+  const { key, value } = record;
+  const headers = record.headers === undefined ? NO_HEADERS : sizedHeaders(record.headers);
+  const bytes = 1 + varintBytes(timeDelta) + varintBytes(index) + bytesOf(key) + bytesOf(value) + headers.bytes;
+  let at = writeVarint(target, start, bytes);
+  target[at] = 0;
+  at = writeVarint(target, at + 1, timeDelta);
+  at = writeVarint(target, at, index);
+  at = writeBytes(target, at, key);
+  at = writeBytes(target, at, value);
+  at = writeVarint(target, at, headers.named.length);
+  for (const { name, header } of headers.named) at = writeBytes(target, writeBytes(target, at, name), header);
+  return at;
+}
+
+interface SizedHeaders {
+  readonly named: readonly { readonly name: Buffer; readonly header: Buffer }[];
+  /** With their number. */
+  readonly bytes: number;
+}
+
+const NO_HEADERS: SizedHeaders = { named: [], bytes: 1 };
+
+function sizedHeaders(headers: Headers): SizedHeaders {
+  const named = Object.entries<Buffer>(headers).map(([name, header]) => ({ name: Buffer.from(name), header }));
+  const bytes = named.reduce(
+    (sum, { name, header }) => sum + bytesOf(name) + bytesOf(header),
+    varintBytes(named.length),
+  );
+  return { named, bytes };
+}
+
+const bytesOf = (bytes: Buffer | null): number => (bytes === null ? 1 : varintBytes(bytes.length) + bytes.length);
+
+function writeBytes(target: Buffer, at: number, bytes: Buffer | null): number {
+  if (bytes === null) return writeVarint(target, at, -1);
+  const start = writeVarint(target, at, bytes.length);
+  target.set(bytes, start);
   return start + bytes.length;
 }
 
@@ -96,13 +117,13 @@ function varintBytes(value: number): number {
   return bytes;
 }
 
-function writeVarint(batch: Buffer, start: number, value: number): number {
+function writeVarint(target: Buffer, start: number, value: number): number {
   let at = start;
   let rest = zigzag(value);
   for (; rest >= 128; rest = Math.floor(rest / 128)) {
-    batch[at] = (rest % 128) | 0x80;
+    target[at] = (rest % 128) | 0x80;
     at += 1;
   }
-  batch[at] = rest;
+  target[at] = rest;
   return at + 1;
 }

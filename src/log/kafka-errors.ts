@@ -176,7 +176,7 @@ export function kafkaError(error: unknown, detail: string, position: Position = 
 export const REMEDIES: Readonly<Partial<Record<ErrorCode, string>>> = {
   UNKNOWN_TOPIC: 'Create the topics with `freshet topics apply`, or correct the name.',
   OFFSET_OUT_OF_RANGE:
-    'Retention or a person has removed the records, or the topic was made again. Nothing is skipped silently: load the source again under a new app id, and raise retention.ms of the topic.',
+    'Retention or a person has removed the records, or the topic was made again. Nothing is skipped silently: load the source again into new topics, under a new app id, and raise retention.ms of the topic.',
   LOG_CORRUPT: 'Read the partition from another replica: move its leadership, or restore the broker from a copy.',
 };
 

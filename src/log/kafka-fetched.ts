@@ -49,7 +49,7 @@ export class FetchedRecords {
       }
       if (records.length >= limits.maxRecords) return { left: true, bytes };
       if (records.length > 0 && bytes + next > limits.maxBytes) return { left: true, bytes };
-      const record = open.records.next();
+      const record = open.records.next(limits.views);
       this.#nextOffset = record.offset + 1;
       bytes += next;
       records.push(record);

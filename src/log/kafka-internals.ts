@@ -8,6 +8,8 @@ import { createRequire } from 'node:module';
 import type { ISocketFactory, ITopicConfig, KafkaConfig, Logger, RetryOptions } from 'kafkajs';
 import './kafka-mends.ts';
 
+export { HEADER_ROOM_BYTES } from './kafka-mends.ts';
+
 const load = createRequire(import.meta.url);
 
 export interface KafkaRequest {
@@ -120,7 +122,12 @@ interface ClusterOptions {
   readonly isolationLevel: number;
 }
 
-interface EncoderLike {
+export interface EncoderLike {
+  buf: Buffer;
+  /** Of the next byte. */
+  offset: number;
+  /** Of the first byte, where room is left before it: see kafka-mends.ts. */
+  start?: number;
   writeInt16(value: number): this;
   writeInt32(value: number): this;
   writeString(value: string | null): this;

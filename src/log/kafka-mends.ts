@@ -1,5 +1,5 @@
 /**
- * Three faults of kafkajs, mended for every client of the process:
+ * Four faults of kafkajs, mended for every client of the process:
  *
  * - After each response its request queue sets a timer to the end of the throttling, which is in the past if there is
  *   none: that is where Node's TimeoutNegativeWarning comes from. With nothing waiting there is nothing to set a timer
@@ -7,6 +7,8 @@
  * - Two callers that find a connection closed would both open a socket, and mix what the two receive.
  * - A connection that is closed again and again, as while a broker is away, leaves a listener on its dead socket each
  *   time, until Node warns of a leak.
+ * - A request is copied into two more buffers, zeroed and of the next power of two, on its way to the socket. One that
+ *   leaves room before it has its header written there.
  */
 import { createRequire } from 'node:module';
 
@@ -46,3 +48,37 @@ connection.disconnect = async function disconnectOnce(this: Connection): Promise
   if (this.socket === socket) this.socket = null;
   return result;
 };
+
+interface Encoder {
+  buf: Buffer;
+  offset: number;
+  start?: number;
+  writeEncoder: (this: Encoder, value: Encoder) => Encoder;
+}
+
+/** Room for a request's header: length, three numbers and the client id. */
+export const HEADER_ROOM_BYTES = 512;
+
+const encoder = (load('kafkajs/src/protocol/encoder.js') as { prototype: Encoder }).prototype;
+const writeEncoder = encoder.writeEncoder;
+encoder.writeEncoder = function writeEncoderInPlace(this: Encoder, value: Encoder): Encoder {
+  const start = (value.start ?? 0) - this.offset;
+  if (value.start === undefined || this.start !== undefined || start < 0) return writeEncoder.call(this, value);
+  this.buf.copy(value.buf, start, 0, this.offset);
+  this.buf = value.buf;
+  this.offset = value.offset;
+  this.start = start;
+  return this;
+};
+Object.defineProperties(encoder, {
+  buffer: {
+    get(this: Encoder): Buffer {
+      return this.buf.subarray(this.start ?? 0, this.offset);
+    },
+  },
+  size: {
+    value(this: Encoder): number {
+      return this.offset - (this.start ?? 0);
+    },
+  },
+});

@@ -2,21 +2,18 @@
  * The numbered records of one producer id: slices of bounded size, a few of them under way at once. The broker knows a
  * batch that it has by its numbers, so what failed is sent again, in order and as the same bytes.
  */
-import { encodeBatch } from './kafka-batch-encoder.ts';
+import { recordBytesMax } from './kafka-batch-encoder.ts';
 import { send, type KafkaCluster } from './kafka-cluster.ts';
-import { EncoderClass, createErrorFromCode } from './kafka-internals.ts';
+import { createErrorFromCode } from './kafka-internals.ts';
 import type { ProtocolCall } from './kafka-internals.ts';
+import { MAX_SLICE_BYTES, ProduceRequest } from './kafka-produce-request.ts';
 import { partitionName, type NewRecord, type TopicPartition } from './log.ts';
+import { indexesByPartition } from './partition-runs.ts';
 
-/** Half of what a broker takes by default. A larger record goes alone. */
-const MAX_SLICE_BYTES = 512 * 1024;
 const MAX_SLICE_RECORDS = 5_000;
 /** A broker keeps the numbers of the last five batches of a producer in a partition. */
 const MAX_UNDER_WAY = 4;
-/** What a record takes besides key and value, at most, without headers. */
-const RECORD_OVERHEAD_BYTES = 32;
 const MAX_SEQUENCE = 2 ** 31;
-const ALL_REPLICAS = -1;
 
 export interface ProducerIdentity {
   readonly producerId: string;
@@ -29,7 +26,7 @@ interface Slice {
   readonly at: TopicPartition;
   /** Of its records, in what was handed over. */
   readonly indexes: readonly number[];
-  readonly batch: Buffer;
+  readonly request: ProduceRequest;
 }
 
 export class KafkaProducer {
@@ -50,7 +47,7 @@ export class KafkaProducer {
     const offsets = new Array<number>(records.length);
     const sent = ({ at, indexes }: Slice, baseOffset: number): void => {
       this.#known.add(partitionName(at));
-      for (const [delta, index] of indexes.entries()) offsets[index] = baseOffset + delta;
+      for (let delta = 0; delta < indexes.length; delta += 1) offsets[indexes[delta]!] = baseOffset + delta;
     };
     /** Resolved with the slice itself if that was not taken. */
     let underWay: Promise<Slice | undefined>[] = [];
@@ -67,7 +64,11 @@ export class KafkaProducer {
       }
       underWay.push(
         this.#send(slice).then(
-          (baseOffset) => void sent(slice, baseOffset),
+          (baseOffset) => {
+            slice.request.release();
+            sent(slice, baseOffset);
+            return undefined;
+          },
           () => slice,
         ),
       );
@@ -83,33 +84,22 @@ export class KafkaProducer {
     return this.#cluster.retrying('records cannot be written', slice.at, () => this.#send(slice));
   }
 
-  async #send({ at, batch }: Slice): Promise<number> {
+  async #send({ at, request }: Slice): Promise<number> {
     const leader = await this.#cluster.leader(at);
-    const request = new EncoderClass(batch.length + 1_024)
-      .writeString(this.#identity.transactionalId)
-      .writeInt16(ALL_REPLICAS)
-      .writeInt32(this.#cluster.requestTimeoutMs)
-      .writeInt32(1)
-      .writeString(this.#cluster.topicName(at.topic))
-      .writeInt32(1)
-      .writeInt32(at.partition)
-      .writeInt32(batch.length)
-      .writeBuffer(batch);
     return send(leader, {
-      request: { apiKey: 0, apiVersion: 7, apiName: 'Produce', encode: async () => request },
+      request: { apiKey: 0, apiVersion: 7, apiName: 'Produce', encode: async () => request.encode() },
       response: RESPONSE,
     });
   }
 
   /** By partition, in order; each is encoded when its turn comes. */
   *#slices(records: readonly NewRecord[]): Generator<Slice> {
-    const byPartition = Map.groupBy(records.keys(), (index) => partitionName(records[index]!));
-    for (const indexes of byPartition.values()) {
+    for (const indexes of indexesByPartition(records)) {
       for (let start = 0; start < indexes.length;) {
         let bytes = 0;
         let end = start;
         for (; end < indexes.length && end - start < MAX_SLICE_RECORDS; end += 1) {
-          bytes += sizeOf(records[indexes[end]!]!);
+          bytes += recordBytesMax(records[indexes[end]!]!);
           if (bytes > MAX_SLICE_BYTES && end > start) break;
         }
         yield this.#slice(records, indexes.slice(start, end));
@@ -126,15 +116,11 @@ export class KafkaProducer {
     this.#sequences.set(name, (firstSequence + records.length) % MAX_SEQUENCE);
     const { producerId, producerEpoch, transactionalId } = this.#identity;
     const isTransactional = transactionalId !== null;
-    const batch = encodeBatch(records, { producerId, producerEpoch, firstSequence, isTransactional });
-    return { at: { topic, partition }, indexes, batch };
+    const { requestTimeoutMs: timeoutMs } = this.#cluster;
+    const target = { transactionalId, timeoutMs, topic: this.#cluster.topicName(topic), partition };
+    const request = new ProduceRequest(target, records, { producerId, producerEpoch, firstSequence, isTransactional });
+    return { at: { topic, partition }, indexes, request };
   }
-}
-
-function sizeOf({ key, value, headers }: NewRecord): number {
-  let bytes = RECORD_OVERHEAD_BYTES + (key?.length ?? 0) + (value?.length ?? 0);
-  for (const [name, header] of Object.entries(headers ?? {})) bytes += name.length * 3 + header.length + 10;
-  return bytes;
 }
 
 /** topics · throttle time; here one topic with one partition: partition i32 · error i16 · base offset i64 · … */

@@ -18,6 +18,7 @@ const MAX_KEPT_BYTES = 16 * 1024 * 1024;
 const MAX_VOIDS = 16_384;
 const LATEST = -1;
 const EARLIEST = -2;
+const READ_UNCOMMITTED = 0;
 const READ_COMMITTED = 1;
 const OFFSET_NOT_AVAILABLE = 78;
 
@@ -29,6 +30,8 @@ export class KafkaReader {
   readonly #voids = new Map<string, { readonly from: number; readonly to: number }>();
   /** By partition: the end of what this process has committed, which it must find again. */
   readonly #ownEnds = new Map<string, number>();
+  /** By partition: the end that the last fetch told of. */
+  readonly #knownEnds = new Map<string, number>();
 
   constructor(cluster: KafkaCluster) {
     this.#cluster = cluster;
@@ -60,9 +63,17 @@ export class KafkaReader {
   async endOffset(at: TopicPartition): Promise<number> {
     return this.#cluster.retrying('the end of a partition cannot be read', at, async () => {
       const end = await this.#listOffset(at, LATEST);
-      if (end < this.#ownEnd(at)) throw createErrorFromCode(OFFSET_NOT_AVAILABLE);
+      if (end >= this.#ownEnd(at)) return end;
+      const written = await this.#listOffset(at, LATEST, READ_UNCOMMITTED);
+      if (written >= this.#ownEnd(at)) throw createErrorFromCode(OFFSET_NOT_AVAILABLE);
+      // No marker is missing but the records: the topic was made again.
+      this.#ownEnds.delete(partitionName(at));
       return end;
     });
+  }
+
+  knownEnd(at: TopicPartition): number | undefined {
+    return this.#knownEnds.get(partitionName(at));
   }
 
   /** Where a fetch begins that looks for records at or after `offset`. */
@@ -96,6 +107,7 @@ export class KafkaReader {
       if (batches.length === 0 && offset < Math.max(lastStableOffset, this.#ownEnd(at))) {
         throw createErrorFromCode(OFFSET_NOT_AVAILABLE);
       }
+      this.#knownEnds.set(partitionName(at), lastStableOffset);
       return new FetchedRecords(at, offset, fetched!);
     });
   }
@@ -109,13 +121,13 @@ export class KafkaReader {
     });
   }
 
-  async #listOffset(at: TopicPartition, timestamp: number): Promise<number> {
+  async #listOffset(at: TopicPartition, timestamp: number, isolationLevel = READ_COMMITTED): Promise<number> {
     return this.#cluster.retrying('the offsets of a partition cannot be read', at, async () => {
       const topics = [
         { topic: this.#cluster.topicName(at.topic), partitions: [{ partition: at.partition, timestamp }] },
       ];
       const leader = await this.#cluster.leader(at);
-      const { responses } = await leader.listOffsets({ isolationLevel: READ_COMMITTED, topics });
+      const { responses } = await leader.listOffsets({ isolationLevel, topics });
       return Number(responses[0]!.partitions[0]!.offset);
     });
   }

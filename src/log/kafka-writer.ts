@@ -15,6 +15,7 @@ import { kafkaError, kafkaErrorClass, kafkaErrorCode, protocolCode } from './kaf
 import type { Broker, TxnIdentity } from './kafka-internals.ts';
 import { KafkaProducer } from './kafka-producer.ts';
 import { partitionName, type CommitRequest, type Committed, type TaskWriter, type TopicPartition } from './log.ts';
+import { lastOfRuns } from './partition-runs.ts';
 
 /** Kafka's default of `offset.metadata.max.bytes`. */
 const MAX_METADATA_BYTES = 4_096;
@@ -104,7 +105,7 @@ export class KafkaWriter implements TaskWriter {
   async #write(outputs: CommitRequest['outputs'], withOffsets: boolean): Promise<ReadonlyMap<string, number>> {
     const { groupId, cluster } = this.#options;
     const partitions = new Map<string, Set<number>>();
-    for (const { topic, partition } of outputs) {
+    for (const { topic, partition } of lastOfRuns(outputs)) {
       const name = cluster.topicName(topic);
       partitions.set(name, (partitions.get(name) ?? new Set()).add(partition));
     }
@@ -123,7 +124,8 @@ export class KafkaWriter implements TaskWriter {
     const [written, added] = await Promise.allSettled([this.#producer.produce(outputs), withOffsets && addOffsets()]);
     if (written.status === 'rejected') throw written.reason;
     if (added.status === 'rejected') throw added.reason;
-    return new Map(outputs.map((record, index) => [partitionName(record), written.value[index]! + 1]));
+    const offsets = written.value;
+    return new Map(Array.from(lastOfRuns(outputs), (record) => [partitionName(record), offsets[record.index]! + 1]));
   }
 
   /** What the caller makes of the ends. If it cannot, that is no fault of the writer's, which stays usable. */

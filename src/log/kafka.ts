@@ -108,6 +108,10 @@ export class KafkaLog implements Log {
     return this.#reader.endOffset(at);
   }
 
+  knownEnd(at: TopicPartition): number | undefined {
+    return this.#reader.knownEnd(at);
+  }
+
   async read(at: TopicPartition, offset: number, limits: ReadLimits): Promise<LogRecord[]> {
     return this.#reader.read(at, offset, limits);
   }

@@ -77,6 +77,13 @@ export interface ReadLimits {
   readonly maxRecords: number;
   /** Keys and values together; at least one record is returned whatever its size. */
   readonly maxBytes: number;
+  /**
+   * Whether records that an erase has blanked are among those read (`isErased`). By default they are passed over, as what
+   * Kafka has compacted away. Kafka's log has none.
+   */
+  readonly erased?: boolean;
+  /** Whether values may be views into all that was fetched with them: for who keeps none of them for long. */
+  readonly views?: boolean;
 }
 
 /** A place in the log where a record is waited for. */
@@ -94,6 +101,11 @@ export interface Log {
   startOffset(at: TopicPartition): Promise<number>;
   /** Offset after the last committed record, or after what stands behind it; never past a transaction that is open. */
   endOffset(at: TopicPartition): Promise<number>;
+  /**
+   * The end as the last answer about this partition gave it, without asking again: how much waits there, about. It may
+   * lie behind what has come since. Undefined before anything was read.
+   */
+  knownEnd(at: TopicPartition): number | undefined;
   /**
    * Committed records from `offset` on, in order; empty at the end. LOG_GAP and LOG_CORRUPT name the position;
    * OFFSET_OUT_OF_RANGE if `offset` is before the start or after the end.
@@ -115,6 +127,13 @@ export interface Log {
   waitForRecords(positions: readonly AwaitedPosition[], timeoutMs: number, signal?: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
+
+/** Header of what is left of a record that was erased from the embedded log. */
+export const ERASED_HEADER = 'freshet-erased';
+
+/** Whether a record is what an erase has left: its offset and its timestamp. */
+export const isErased = ({ key, value, headers }: Pick<LogRecord, 'key' | 'value' | 'headers'>): boolean =>
+  key === null && value === null && headers[ERASED_HEADER] !== undefined;
 
 /** The key under which `CommitRequest.metadata` finds a partition's end. */
 export const partitionName = (at: TopicPartition): string => `${at.topic}-${at.partition}`;

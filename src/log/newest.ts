@@ -1,5 +1,5 @@
 /** Looking things up in a log that is made to be read forwards: for tools that ask once, not for tasks. */
-import type { Log, LogRecord, TopicPartition } from './log.ts';
+import type { Log, LogRecord, ReadLimits, TopicPartition } from './log.ts';
 
 const CHUNK = 512;
 const MAX_BYTES = 4 * 1024 * 1024;
@@ -20,9 +20,15 @@ export async function newestRecord(log: Log, at: TopicPartition, key: Buffer): P
 }
 
 /** Every record from `from` up to `end` (exclusive), read in bounded pieces. */
-export async function* records(log: Log, at: TopicPartition, from: number, end: number): AsyncGenerator<LogRecord> {
+export async function* records(
+  log: Log,
+  at: TopicPartition,
+  from: number,
+  end: number,
+  which: Pick<ReadLimits, 'erased'> = {},
+): AsyncGenerator<LogRecord> {
   for (let offset = from; offset < end;) {
-    const read = await log.read(at, offset, { maxRecords: CHUNK, maxBytes: MAX_BYTES });
+    const read = await log.read(at, offset, { maxRecords: CHUNK, maxBytes: MAX_BYTES, ...which });
     if (read.length === 0) return;
     for (const record of read) {
       if (record.offset >= end) return;

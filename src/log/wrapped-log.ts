@@ -6,6 +6,7 @@ export const wrapLog = (log: Log, replaced: Partial<Log>): Log => ({
   topics: () => log.topics(),
   startOffset: (at) => log.startOffset(at),
   endOffset: (at) => log.endOffset(at),
+  knownEnd: (at) => log.knownEnd(at),
   read: (at, offset, limits) => log.read(at, offset, limits),
   append: (records) => log.append(records),
   openWriter: (taskId) => log.openWriter(taskId),

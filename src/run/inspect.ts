@@ -3,10 +3,12 @@ import { createHash, type Hash } from 'node:crypto';
 import { FreshetError } from '../base/errors.ts';
 import { partitionOf } from '../base/murmur2.ts';
 import { userHash } from '../base/user-hash.ts';
+import type { Scorer } from '../intent/scorer.ts';
 import { newestRecord, records } from '../log/newest.ts';
 import { fromColumns } from '../../state/columns.ts';
 import { layoutOf } from '../../state/layout.ts';
 import { StateCodec } from '../../state/state-codec.ts';
+import { isReplayFolder } from '../replay/replay-identity.ts';
 import { FeatureTask } from '../task/feature-task.ts';
 import type { SequenceFeaturesRecord } from '../../topics/records.ts';
 import type { Deployment } from './deployment.ts';
@@ -87,17 +89,20 @@ export interface DeploymentHash {
 
 /**
  * Hashes partition by partition, users in order of their id's bytes. Embedded, the states are those of the stores, restored
- * as `run` would. On Kafka that would fence the workers, so there they come from the features, which a restore would take
- * them from: the hashes are the same.
+ * as `run` would. On Kafka that would fence the workers, and what a replay wrote has no input to be restored against: there
+ * they come from the features, which a restore would take them from. The hashes are the same.
  */
 export async function hashDeployment(deployment: Deployment): Promise<DeploymentHash> {
   const states = createHash('sha256');
   const features = createHash('sha256');
   let users = 0;
-  const isKafka = deployment.config.brokers.length > 0;
+  const { brokers, dataDir } = deployment.config;
+  const fromFeatures = brokers.length > 0 || isReplayFolder(dataDir);
+  // Once: a model is proved when it is loaded, which takes longer than a partition.
+  const scorer = fromFeatures ? null : await deployment.loadScorer();
   for (let partition = 0; partition < deployment.config.partitions; partition += 1) {
-    const newest = await newestFeatures(deployment, partition, isKafka);
-    const ids = updateAll(states, isKafka ? newest.states : await storedStates(deployment, partition));
+    const newest = await newestFeatures(deployment, partition, fromFeatures);
+    const ids = updateAll(states, scorer === null ? newest.states : await storedStates(deployment, scorer, partition));
     updateAll(features, newest.features);
     users += ids;
   }
@@ -107,8 +112,7 @@ export async function hashDeployment(deployment: Deployment): Promise<Deployment
 /** By user id. One digest each, not one record: a user's older records are many times what is kept here. */
 type Digests = Map<string, Buffer>;
 
-async function storedStates(deployment: Deployment, partition: number): Promise<Digests> {
-  const scorer = await deployment.loadScorer();
+async function storedStates(deployment: Deployment, scorer: Scorer, partition: number): Promise<Digests> {
   const storeFolder = deployment.storeFolder('user-actions', partition);
   const task = new FeatureTask({ ...deployment, scorer, partition, storeFolder });
   await task.start();

@@ -1,7 +1,7 @@
 /**
  * What one commit gathers: the users its records changed and the records it will write. All records are reduced first;
- * then users are folded, each under the item vectors in force at its last record or, where every action is emitted, at
- * each of its records. So a features record depends on its user's offsets alone, never on where a commit was cut.
+ * then users are folded, each under the item vectors in force at its last record or, where more than that is emitted, at
+ * each record that is. So a features record depends on its user's offsets alone, never on where a commit was cut.
  */
 import type { LogRecord, NewRecord } from '../log/log.ts';
 import type { ItemTable } from '../intent/item-table.ts';
@@ -22,12 +22,18 @@ const MAX_REJECTED_BYTES = 65_536;
 const FEATURE_BYTES = 800;
 const ACTION_BYTES = 8;
 
+/**
+ * Which of a user's states are emitted: the last one, each, or the one that it is in before its record at `offset` (at the
+ * end of the batch: before `endOffset`). A rule is asked once at each record of the user but its first in the batch, and is
+ * told that state; null: the user is gone.
+ */
+export type EmitRule = 'commit' | 'action' | ((userId: string, offset: number, state: UserState | null) => boolean);
+
 export interface BatchOptions {
   readonly layout: Layout;
   readonly codec: Pick<Codec, 'encode'>;
   readonly partition: number;
-  /** Whether a user is emitted once, or once a record. */
-  readonly emit: 'commit' | 'action';
+  readonly emit: EmitRule;
 }
 
 export class Batch {
@@ -63,6 +69,11 @@ export class Batch {
     return revisions;
   }
 
+  /** Asks the rule about the last state of each user: to be called at the batch's end, where there is a rule. */
+  emitLast(endOffset: number): void {
+    for (const [userId, last] of this.users) this.emitBefore(last, userId, endOffset);
+  }
+
   /** Reduces one record of a user; `loaded` is what is kept of the user before this batch. */
   apply(
     userId: string,
@@ -72,6 +83,7 @@ export class Batch {
   ): 'late' | 'future' | null {
     const { layout, partition } = this.options;
     const last = this.users.get(userId);
+    if (last !== undefined) this.emitBefore(last, userId, record.offset);
     const state = last === undefined ? (loaded?.state ?? null) : last.state;
     const reduction = reduce(state, record, { userId, partition }, layout);
     const { outcome } = reduction;
@@ -129,16 +141,26 @@ export class Batch {
       this.newestEventTimeMs = Math.max(this.newestEventTimeMs ?? -Infinity, record.action.eventTimeMs);
       this.newestArrivalTimeMs = Math.max(this.newestArrivalTimeMs ?? -Infinity, arrivalTimeMs);
     }
-    if (last !== undefined && this.options.emit === 'commit') {
+    if (last !== undefined && !last.isClosed) {
       reviseInPlace(last, reduction, table, arrivalTimeMs);
       if (record.kind === 'action') this.outputBytes += ACTION_BYTES + record.action.itemId.length;
       return;
     }
     const place = this.revised++;
-    const revision = revisionAfter(last, before, reduction, { place, table, arrivalTimeMs });
+    const { emit } = this.options;
+    const isEmitted = typeof emit === 'string';
+    const at = { place, table, arrivalTimeMs, isClosed: emit === 'action', isEmitted };
+    const revision = revisionAfter(last, before, reduction, at);
     this.users.set(before.userId, revision);
     this.revisions.push(revision);
     this.outputBytes += FEATURE_BYTES + windowBytes(reduction.state);
+  }
+
+  private emitBefore(last: Revision, userId: string, offset: number): void {
+    const { emit } = this.options;
+    if (typeof emit === 'string' || last.isClosed || !emit(userId, offset, last.state)) return;
+    last.isClosed = true;
+    last.isEmitted = true;
   }
 
   private tombstoneHistory(state: UserState, timestampMs: number): void {
@@ -152,9 +174,11 @@ export class Batch {
 }
 
 function windowBytes(state: UserState | null): number {
+  if (state === null) return 0;
   let bytes = 0;
-  for (const { window } of state?.sequences ?? []) {
-    for (const { itemId } of window) bytes += ACTION_BYTES + itemId.length;
+  for (const { window } of state.sequences) {
+    bytes += ACTION_BYTES * window.length;
+    for (let at = 0; at < window.length; at += 1) bytes += window[at]!.itemId.length;
   }
   return bytes;
 }

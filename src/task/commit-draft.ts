@@ -1,4 +1,6 @@
 /** What one commit will write: its records in the log, its changes in the store, and the users to keep in memory. */
+import { ByteBlocks } from '../base/byte-blocks.ts';
+import { invariant } from '../base/errors.ts';
 import type { NewRecord } from '../log/log.ts';
 import type { UserState } from '../../state/user-state.ts';
 import type { Featured, Featurizer } from './features.ts';
@@ -8,7 +10,7 @@ import type { UserChange } from './user-store.ts';
 
 const TOPIC = 'sequence-features';
 /** Users scored and described together: enough to fill the batches of the model with rows of like length. */
-const FEATURED_USERS = 1_000;
+export const FEATURED_USERS = 1_000;
 
 export class CommitDraft {
   /** Features records among the outputs. */
@@ -19,6 +21,7 @@ export class CommitDraft {
   readonly decoded = new Map<string, CachedUser<UserState>>();
   /** By the revision's place; undefined where a user came and went. */
   private readonly places: (NewRecord | undefined)[] = [];
+  private readonly records = new ByteBlocks();
   private readonly partition: number;
   private readonly featurizer: Featurizer;
   private readonly decodedMax: number;
@@ -44,7 +47,8 @@ export class CommitDraft {
     revisions.length = 0;
     for (const round of rounds) {
       while (round.length > 0) {
-        for (const each of await this.featurizer.features(round.splice(0, FEATURED_USERS))) this.write(each);
+        for (const each of await this.featurizer.features(round.splice(0, FEATURED_USERS), this.records))
+          this.write(each);
       }
     }
   }
@@ -54,10 +58,16 @@ export class CommitDraft {
     return this.places.filter((record) => record !== undefined);
   }
 
+  /** To be called when log and store hold the commit: the memory of its records is used again. */
+  release(): void {
+    this.records.release();
+  }
+
   private write({ revision, state, cache, stateBody, features }: Featured): void {
+    invariant(features !== null, 'a commit emits all its revisions');
     this.output(revision, features);
     this.features += 1;
-    if (!revision.isNewest) return;
+    if (stateBody === null) return;
     const { userId } = revision;
     this.changes.set(userId, { userId, stateBody, cache: storable(cache) });
     this.decoded.delete(userId);
@@ -81,7 +91,7 @@ export class CommitDraft {
 }
 
 /** Revisions with a state, by how many others have to be folded before them. */
-function roundsOf(revisions: readonly Revision[]): Revision[][] {
+export function roundsOf(revisions: readonly Revision[]): Revision[][] {
   const rounds: Revision[][] = [];
   for (const revision of revisions) {
     if (revision.state !== null) (rounds[revision.depth] ??= []).push(revision);

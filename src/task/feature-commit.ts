@@ -1,12 +1,13 @@
 /** One commit of a feature task: what it says to the log, and what it tells of itself once it is in. */
 import { addCounts } from '../base/counts.ts';
-import { partitionName, type CommitRequest, type TopicPartition } from '../log/log.ts';
+import type { CommitRequest, TopicPartition } from '../log/log.ts';
 import type { Batch } from './batch.ts';
 import type { CommitDraft } from './commit-draft.ts';
 import { encodeMetadata, type CommitMetadata } from './commit-metadata.ts';
 import type { Taken } from './intake.ts';
 import type { TaskLife } from './life.ts';
 import type { TaskObserver } from './observer.ts';
+import { outputEnds, type OutputEnd } from './output-ends.ts';
 import type { StepPoint, StepResult } from './step.ts';
 
 export interface FeatureCommitOptions {
@@ -46,7 +47,7 @@ export class FeatureCommit {
       outputs,
       offsets: [{ input, offset: this.offset }],
       metadata: (ends) => {
-        this.metadata = this.metadataWith(ends);
+        this.metadata = this.metadataWith(outputEnds(outputs, ends));
         return encodeMetadata({ ...this.metadata, committedAtMs: Date.now() });
       },
       ...(onStep && { onSent: () => onStep('sent') }),
@@ -74,10 +75,9 @@ export class FeatureCommit {
     return { records: taken.records, features: draft.features, waitingFor: taken.waitingFor };
   }
 
-  private metadataWith(ends: ReadonlyMap<string, number>): CommitMetadata {
+  private metadataWith(endOf: OutputEnd): CommitMetadata {
     const { before, batch, taken, input } = this.options;
-    const end = (topic: string, unchanged: number): number =>
-      ends.get(partitionName({ topic, partition: input.partition })) ?? unchanged;
+    const end = (topic: string, previous: number): number => endOf({ topic, partition: input.partition }, previous);
     const counts = { ...before.counts };
     addCounts(counts, batch.counts);
     return {

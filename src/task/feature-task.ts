@@ -179,6 +179,7 @@ export class FeatureTask {
     await users.commit(draft.changes, draft.decoded, this.openStore(), { offset: commit.offset, featuresEnd });
     await this.reached('store-committed');
     this.commit = undefined;
+    draft.release();
     return commit.done(observer);
   }
 

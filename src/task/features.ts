@@ -1,9 +1,9 @@
 /** Scores the changed users of a commit and writes their features records. */
 import { createHash } from 'node:crypto';
+import { ByteBlocks } from '../base/byte-blocks.ts';
 import { invariant } from '../base/errors.ts';
 import type { FoldRow, Score, Scorer } from '../intent/scorer.ts';
 import type { Codec } from '../serde/codec.ts';
-import { describe } from '../../state/describe.ts';
 import { descriptionHash, type Layout } from '../../state/layout.ts';
 import type { StateCodec } from '../../state/state-codec.ts';
 import type { UserState } from '../../state/user-state.ts';
@@ -15,10 +15,13 @@ export interface Featured {
   readonly revision: Revision;
   readonly state: UserState;
   readonly cache: ScoreCache | null;
-  /** The Avro body of the state alone, as the store keeps it. */
-  readonly stateBody: Buffer;
-  /** The framed `sequence-features` record. */
-  readonly features: Buffer;
+  /**
+   * The Avro body of the state alone, as the store keeps it; null where the revision is not emitted, or where another of
+   * the user comes after it.
+   */
+  readonly stateBody: Buffer | null;
+  /** The framed `sequence-features` record; null where the revision is not emitted. */
+  readonly features: Buffer | null;
 }
 
 interface Job {
@@ -49,8 +52,10 @@ export class Featurizer {
   /**
    * Folds all windows that need it in one go, then describes each user. Revisions whose fold goes on from another's come
    * in a later call than that; each keeps its own fold for those after it.
+   *
+   * @param into - where the records are to stand; to be released once no revision of their users is to come.
    */
-  async features(revisions: readonly Revision[]): Promise<Featured[]> {
+  async features(revisions: readonly Revision[], into = new ByteBlocks()): Promise<Featured[]> {
     const jobs: Job[] = [];
     for (const revision of revisions) {
       const { state } = revision;
@@ -58,7 +63,7 @@ export class Featurizer {
       const { window } = state.sequences[this.layout.scored]!;
       if (revision.previous !== null) {
         revision.cache = revision.previous.cache;
-        revision.written = revision.previous.written;
+        if (revision.isOneRecord) revision.written = revision.previous.written;
         revision.previous = null;
       }
       jobs.push({ revision, state, row: foldRow(window, revision.cache, revision.table, this.scorer.hash) });
@@ -67,16 +72,20 @@ export class Featurizer {
     const scores = rows.length === 0 ? [] : await this.scorer.fold(rows);
     invariant(scores.length === rows.length, 'the scorer gave another number of scores than rows');
     let next = 0;
-    return jobs.map((job) => this.finish(job, job.row === null ? null : scores[next++]!));
+    return jobs.map((job) => this.finish(job, job.row === null ? null : scores[next++]!, into));
   }
 
-  private finish({ revision, state, row }: Job, scored: Score | null): Featured {
+  private finish({ revision, state, row }: Job, scored: Score | null, into: ByteBlocks): Featured {
     const before = revision.cache;
     revision.isFolded = true;
     const cache = row === null || scored === null ? before : cacheOf(row, scored, before, this.scorer.hash);
     revision.cache = cache;
+    if (!revision.isEmitted) {
+      revision.written = null;
+      return { revision, state, cache, stateBody: null, features: null };
+    }
     const score = scored ?? before?.score ?? this.noScore();
-    const description = describe(
+    const { bytes, stateStart, stateEnd, written } = this.writer.write(
       state,
       {
         itemVersion: revision.table.version,
@@ -88,10 +97,11 @@ export class Featurizer {
         finite: score.finite,
         scorerHash: this.scorerHash,
       },
-      this.layout,
+      revision.written,
+      into,
     );
-    const { bytes, stateBody, written } = this.writer.write(state, description, revision.written);
     revision.written = written;
+    const stateBody = revision.isNewest ? bytes.subarray(stateStart, stateEnd) : null;
     return { revision, state, cache, stateBody, features: bytes };
   }
 

@@ -71,7 +71,9 @@ export class Intake {
     do {
       const maxRead = Math.min(READ_RECORDS, maxRecords - taken.records);
       const { offset } = taken.standing;
-      const { records, next } = await readOn(log, input, offset, { maxRecords: maxRead, maxBytes: READ_BYTES });
+      const { records, next } = await readOn(log, input, offset, {
+        ...{ maxRecords: maxRead, maxBytes: READ_BYTES, views: true },
+      });
       if (records.length === 0) return { ...taken, standing: { ...taken.standing, offset: next } };
       await codec.learn(records);
       await reached('read');
@@ -92,7 +94,8 @@ export class Intake {
     const judgements = read.map((record) => judge(record, this.options.judging));
     const loaded = await this.options.load(usersOf(judgements, batch));
     let { records, standing } = before;
-    for (const [index, judged] of judgements.entries()) {
+    for (let index = 0; index < judgements.length; index += 1) {
+      const judged = judgements[index]!;
       const record = read[index]!;
       let { table, activation } = standing;
       if (judged.kind === 'activation') {

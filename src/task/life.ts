@@ -3,9 +3,10 @@
  * and throw.
  *
  *     CREATED ─► FENCING ─► RESTORING ─► RUNNING ─► CLOSING ─► CLOSED
- *                   ▲           ▲         │   │
- *                   │           └─────────┘   │  the store is damaged: it is made again from the log
- *                   └─────────────────────────┘  a commit failed: the writer is dropped and another fences it
+ *                   ▲           ▲ │       │   │
+ *                   │           └─┼───────┘   │  the store is damaged: it is made again from the log
+ *                   └─────────────┴───────────┘  a commit failed, or the log contradicts what was committed: the writer
+ *                                                is dropped and another fences it
  *
  * What a start or a step throws leaves the task where the next step can take it up, unless it is closed.
  */
@@ -13,14 +14,14 @@ import type { Logger } from 'pino';
 import { FreshetError, invariant, type Position } from '../base/errors.ts';
 import type { CommitRequest, TaskWriter } from '../log/log.ts';
 import type { TaskObserver, TaskRef } from './observer.ts';
-import { isRetryable } from './retry.ts';
+import { contradictsLog, isRetryable } from './retry.ts';
 
 export type TaskState = 'CREATED' | 'FENCING' | 'RESTORING' | 'RUNNING' | 'CLOSING' | 'CLOSED';
 
 const NEXT: Readonly<Record<TaskState, readonly TaskState[]>> = {
   CREATED: ['FENCING', 'CLOSING'],
   FENCING: ['RESTORING', 'CLOSING'],
-  RESTORING: ['RUNNING', 'CLOSING'],
+  RESTORING: ['FENCING', 'RUNNING', 'CLOSING'],
   RUNNING: ['FENCING', 'RESTORING', 'CLOSING'],
   CLOSING: ['CLOSED'],
   CLOSED: [],
@@ -127,7 +128,7 @@ export class TaskLife {
         this.committing = 'no';
         return result;
       } catch (error) {
-        if (!this.canMend(error) || attempt === ATTEMPTS) throw error;
+        if (!this.canMend(error, attempt === ATTEMPTS) || attempt === ATTEMPTS) throw error;
       }
     }
   }
@@ -148,7 +149,7 @@ export class TaskLife {
   }
 
   /** Puts the task where the failure can be mended; whether it may be tried at once. */
-  private canMend(error: unknown): boolean {
+  private canMend(error: unknown, isLast: boolean): boolean {
     const { logger, position } = this.options;
     const { committing } = this;
     this.committing = 'no';
@@ -159,6 +160,10 @@ export class TaskLife {
       logger.warn({ code, ...position }, 'the store is damaged; it is made again');
       this.storeDamaged = true;
       if (this.current === 'RUNNING') this.to('RESTORING');
+      return true;
+    }
+    if (contradictsLog(error) && committing === 'no' && !isLast) {
+      this.to('FENCING');
       return true;
     }
     // The log has the commit and the store may not.

@@ -6,13 +6,13 @@
  * tombstone `delete.retention.ms` after it has cleaned up to it.
  */
 import { FreshetError, type Position } from '../base/errors.ts';
-import type { Committed, Log, TopicPartition } from '../log/log.ts';
+import { isErased, type Committed, type Log, type TopicPartition } from '../log/log.ts';
 import type { Codec } from '../serde/codec.ts';
 import type { StateCodec } from '../../state/state-codec.ts';
 import type { SequenceFeaturesRecord } from '../../topics/records.ts';
 import { decodeMetadata, type CommitMetadata } from './commit-metadata.ts';
 import { hasRecords } from './read-on.ts';
-import type { UserChange, UserStore } from './user-store.ts';
+import type { StorePosition, UserChange, UserStore } from './user-store.ts';
 
 export interface RestoreOptions {
   readonly log: Log;
@@ -48,17 +48,24 @@ export async function restore(committed: Committed | undefined, options: Restore
   const metadata = decodeMetadata(committed.metadata, input);
   await check(committed, metadata, { featuresStart, featuresEnd }, features, options);
   const held = store.position();
-  const same = held?.offset === committed.offset;
+  // The offset alone does not tell: after a reset the same one is reached again, with other features behind it.
+  const same = held?.offset === committed.offset && held.featuresEnd === metadata.featuresEnd;
   if (same && store.isWhole()) return { offset: committed.offset, metadata, records: 0 };
-  // At the committed offset and not whole: the log has lost the commit that the store was in.
-  const behind = held !== undefined && held.offset < committed.offset && !store.isOlderThan(deleteRetentionMs / 2);
-  const from = behind ? held : undefined;
-  if (from === undefined && !store.isEmpty()) await store.wipe();
-  const start = from?.featuresEnd ?? featuresStart;
-  const records = await readTail(start, metadata.featuresEnd, committed.offset, features, options);
+  // At the committed position and not whole: the log has lost the commit that the store was in.
+  const behind = !same && held !== undefined && isBehind(held, committed.offset, metadata);
+  const from = behind && !store.isOlderThan(deleteRetentionMs / 2) ? held : undefined;
+  let records = from && (await readTail(from.featuresEnd, metadata, committed.offset, features, options));
+  if (records === undefined) {
+    if (!store.isEmpty()) await store.wipe();
+    records = (await readTail(undefined, metadata, committed.offset, features, options))!;
+  }
   await store.commit([], { offset: committed.offset, featuresEnd: metadata.featuresEnd });
   return { offset: committed.offset, metadata, records };
 }
+
+/** Of the present generation's features, those behind the store's hold every user that changed since. */
+const isBehind = (held: StorePosition, offset: number, { featuresEnd }: CommitMetadata): boolean =>
+  held.offset <= offset && held.featuresEnd <= featuresEnd;
 
 interface Ends {
   readonly featuresStart: number;
@@ -83,6 +90,10 @@ async function check(
   features: TopicPartition,
   { log, input, layoutHash }: RestoreOptions,
 ): Promise<void> {
+  if (metadata.unfinished !== undefined) {
+    throw new FreshetError('STATE_MOVE_UNFINISHED', `freshet ${metadata.unfinished}`, { position: input });
+  }
+  if (metadata.movedTo !== undefined) throw new FreshetError('APP_MOVED', metadata.movedTo, { position: input });
   if (metadata.layout !== layoutHash) {
     throw new FreshetError('LAYOUT_CHANGED', `layout ${metadata.layout} was written, ${layoutHash} is configured`, {
       position: input,
@@ -123,17 +134,22 @@ async function outputEnds(
   ];
 }
 
+/** Undefined where an erase has blanked records behind `since`: the tombstone of a user that the store holds may be gone. */
 async function readTail(
-  start: number,
-  end: number,
+  since: number | undefined,
+  { featuresStart, featuresEnd: end, generation }: CommitMetadata,
   committedOffset: number,
   features: TopicPartition,
   { log, codec, stateCodec, store, signal, onProgress }: RestoreOptions,
-): Promise<number> {
+): Promise<number | undefined> {
+  const start = since ?? featuresStart;
+  // What an earlier generation wrote may be ahead; each such user was written or removed again when it ended.
+  const generationStart = generation?.resets.at(-1)?.featuresEnd ?? 0;
   let records = 0;
   for (let offset = start; offset < end;) {
     signal.throwIfAborted();
-    const read = await log.read(features, offset, READ_LIMITS);
+    const read = await log.read(features, offset, { ...READ_LIMITS, erased: since !== undefined });
+    if (read.some(isErased)) return undefined;
     const tail = read.filter((record) => record.offset < end);
     // The last offsets before the end may be of no record.
     if (tail.length === 0) break;
@@ -147,7 +163,7 @@ async function readTail(
         continue;
       }
       const decoded = codec.decode<SequenceFeaturesRecord>('sequence-features-value', record.value, record.headers);
-      if (decoded.version >= committedOffset) {
+      if (decoded.version >= committedOffset && record.offset >= generationStart) {
         const detail = `version ${decoded.version} is not below the committed offset ${committedOffset}`;
         throw new FreshetError('INPUT_RECREATED', detail, { position: { ...features, offset: record.offset } });
       }

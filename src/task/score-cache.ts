@@ -2,7 +2,7 @@
  * A fold's result, kept beside a user's state: hidden = fold(zeros, window) under one item-vector version. It is never
  * part of the state: without it the window is folded again and gives the same bits.
  */
-import type { FoldRow, Score } from '../intent/scorer.ts';
+import type { FoldRow, Score, Scorer } from '../intent/scorer.ts';
 import type { ItemTable } from '../intent/item-table.ts';
 import type { Action } from '../../state/action.ts';
 
@@ -37,7 +37,7 @@ export function foldRow(
   if (window.length === 0) return null;
   const current = cache !== null && cache.itemVersion === table.version && cache.modelHash === modelHash;
   if (current && cache.folded === window.length && cache.score !== null) return null;
-  if (!current || cache.folded === window.length || cache.score?.finite === false) {
+  if (!current || cache.folded === 0 || cache.folded === window.length || cache.score?.finite === false) {
     return { hidden: null, previousEventTimeMs: null, actions: window, table };
   }
   return {
@@ -61,6 +61,16 @@ export function cacheOf(row: FoldRow, score: Score, before: ScoreCache | null, m
   };
 }
 
+/** Nothing is folded yet; it tells under which item vectors the user's last record was taken. */
+export const unfolded = (itemVersion: string | null, scorer: Pick<Scorer, 'hash' | 'hiddenSize'>): ScoreCache => ({
+  itemVersion,
+  modelHash: scorer.hash,
+  folded: 0,
+  withVector: 0,
+  hidden: new Float32Array(scorer.hiddenSize),
+  score: null,
+});
+
 /** What is kept in the store: without the score, and nothing of a hidden state that is not finite. */
 export const storable = (cache: ScoreCache | null): ScoreCache | null =>
   cache === null || cache.score?.finite === false ? null : { ...cache, score: null };
@@ -78,7 +88,7 @@ export function encodeCache(cache: ScoreCache | null): Buffer {
   at += bytes.write(cache.modelHash, at);
   at = bytes.writeUInt32LE(cache.folded, at);
   at = bytes.writeUInt32LE(cache.withVector, at);
-  for (const value of cache.hidden) at = bytes.writeFloatLE(value, at);
+  bytes.set(bytesOf(cache.hidden), at);
   return bytes;
 }
 
@@ -88,7 +98,7 @@ export function decodeCache(bytes: Buffer): ScoreCache | null {
   const hashEnd = versionEnd + bytes.readUInt16LE(2);
   const version = bytes.toString('utf8', 4, versionEnd);
   const hidden = new Float32Array((bytes.length - hashEnd - 8) / 4);
-  for (let index = 0; index < hidden.length; index += 1) hidden[index] = bytes.readFloatLE(hashEnd + 8 + index * 4);
+  bytesOf(hidden).set(bytes.subarray(hashEnd + 8));
   return {
     itemVersion: version === '' ? null : version,
     modelHash: bytes.toString('utf8', versionEnd, hashEnd),
@@ -98,3 +108,6 @@ export function decodeCache(bytes: Buffer): ScoreCache | null {
     score: null,
   };
 }
+
+/** Little-endian, as the machines that Freshet runs on. */
+const bytesOf = (array: Float32Array): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);

@@ -14,6 +14,10 @@ export function holeyLog(dense: Log): Log {
   const endOffset = async (at: TopicPartition): Promise<number> => holey(await dense.endOffset(at));
   const log = wrapLog(dense, {
     endOffset,
+    knownEnd: (at) => {
+      const end = dense.knownEnd(at);
+      return end === undefined ? undefined : holey(end);
+    },
     read: async (at, offset, limits) => {
       const end = await endOffset(at);
       if (offset < 0 || offset > end) throw new FreshetError('OFFSET_OUT_OF_RANGE', `${offset} of ${end}`);

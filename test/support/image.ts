@@ -1,16 +1,17 @@
 /**
  * The Dockerfile without an engine: its steps as plain commands in clean folders. container.ts runs what comes out.
  *
- * Literal: every COPY and RUN line in its order, in a folder for each stage. Substituted: the base image (this Node, copied in, and this machine's npm, which may use its cache); paths of
- * the image become paths below the folder of the stage, and `node:node` the ids behind it, or one's own where the test is
- * not root; what a stage copies from an earlier one is moved, as that one is not needed again.
+ * Literal: every COPY and RUN line in its order, in a folder for each stage. Substituted: the base image (this Node, copied
+ * in, and this machine's npm, which may use its cache); paths of the image become paths below the folder of the stage, and
+ * `node:node` the ids behind it, or one's own where the test is not root; what a stage copies from an earlier one is moved,
+ * as that one is not needed again; `npm ci` says what it would do, and then this checkout's node_modules, which it made of
+ * the same lock file, are copied, since unpacking them once more takes longer than all the rest.
  */
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { packagePath } from '../../src/base/package-root.ts';
+import { sharedFolder } from './shared-folder.ts';
 
 interface Step {
   readonly name: string;
@@ -62,39 +63,10 @@ export const imageEnvironment = (): Record<string, string> =>
 /** Absolute paths of the image, below the folder of its stage. */
 export const inRoot = (root: string, text: string): string => text.replaceAll(/(^|[\s"])(\/[a-z])/g, `$1${root}$2`);
 
-/**
- * The final stage's root folder. It is made once for all files of a test run, by whichever asks first, and goes when the
- * run does: every file's process has the run's main process as its parent.
- */
-export async function sharedImage(): Promise<string> {
-  const folder = join(tmpdir(), `freshet-image-${process.ppid}`);
-  const [ready, failed] = [join(folder, 'ready'), join(folder, 'failed')];
-  if (mkdirSync(folder, { recursive: true }) !== undefined) {
-    removeWithParent(folder);
-    try {
-      buildImage(folder);
-      writeFileSync(ready, '');
-    } catch (error) {
-      writeFileSync(failed, String(error));
-      throw error;
-    }
-  }
-  while (!existsSync(ready)) {
-    if (existsSync(failed)) throw new Error(`another test file built the image: ${readFileSync(failed, 'utf8')}`);
-    await sleep(200);
-  }
-  return join(folder, FINAL.name);
-}
-
-/** A process of its own, as a test run may be killed. */
-function removeWithParent(folder: string): void {
-  const script = 'while kill -0 "$0" 2>/dev/null; do sleep 1; done; rm -rf "$1"';
-  spawn('sh', ['-c', script, String(process.ppid), folder], { detached: true, stdio: 'ignore' }).unref();
-}
+/** The final stage's root folder, made once for all files of a test run. */
+export const sharedImage = async (): Promise<string> => join(await sharedFolder('image', buildImage), FINAL.name);
 
 function buildImage(folder: string): void {
-  // A user that is not root has to find its way in.
-  chmodSync(folder, 0o755);
   const context = copyContext(join(folder, 'context'));
   for (const stage of STAGES) buildStage(stage, folder, context);
   cpSync(process.execPath, join(folder, FINAL.name, 'usr', 'local', 'bin', 'node'));
@@ -125,12 +97,20 @@ function buildStage(stage: Stage, folder: string, context: string): void {
     if (name === 'WORKDIR') mkdirSync((workdir = join(root, text)), { recursive: true });
     else if (name === 'COPY') copy(text, workdir, folder, context);
     else if (name === 'RUN') {
-      const command = inRoot(root, text).replace('node:node', `${OWNER.uid}:${OWNER.gid}`);
-      const env = { ...process.env, npm_config_prefer_offline: 'true' };
-      const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { cwd: workdir, env, encoding: 'utf8' });
-      if (status !== 0) throw new Error(`RUN ${text}: exit ${status}\n${stdout}${stderr}`);
+      const isInstall = text.startsWith('npm ci ');
+      run(
+        isInstall ? `${text} --dry-run` : inRoot(root, text).replace('node:node', `${OWNER.uid}:${OWNER.gid}`),
+        workdir,
+      );
+      if (isInstall) run(`cp -a '${packagePath('node_modules')}' .`, workdir);
     }
   }
+}
+
+function run(command: string, cwd: string): void {
+  const env = { ...process.env, npm_config_prefer_offline: 'true' };
+  const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { cwd, env, encoding: 'utf8' });
+  if (status !== 0) throw new Error(`RUN ${command}: exit ${status}\n${stdout}${stderr}`);
 }
 
 function copy(text: string, workdir: string, folder: string, context: string): void {

@@ -1,6 +1,7 @@
 /** One broker and one registry for all Kafka test files of a run; Vitest calls this only if there is such a file in it. */
 import type { TestProject } from 'vitest/node';
 import { LocalKafka } from '../../src/local-kafka/local-kafka.ts';
+import { KAFKA_VERSION } from './kafka-version.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -9,7 +10,7 @@ declare module 'vitest' {
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const kafka = await LocalKafka.start({ quick: true });
+  const kafka = await LocalKafka.start({ quick: true, ...KAFKA_VERSION });
   project.provide('kafka', { brokers: [...kafka.brokers], registry: kafka.registry! });
   return () => kafka.stop();
 }

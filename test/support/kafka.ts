@@ -1,10 +1,12 @@
 /**
  * Real Kafka for tests. Files named test/kafka-*.test.ts share one broker and one registry: names of their own keep them
- * apart. A test that stops the broker, or needs topics under their declared names alone, starts its own.
+ * apart. A test that stops the broker, or needs topics under their declared names alone, starts its own; the registry
+ * can serve it all the same, as every deployment registers the same schemas.
  */
 import { randomUUID } from 'node:crypto';
 import { afterAll, inject } from 'vitest';
 import { LocalKafka, type LocalKafkaOptions } from '../../src/local-kafka/local-kafka.ts';
+import { KAFKA_VERSION } from './kafka-version.ts';
 
 export interface KafkaForTests {
   readonly brokers: readonly string[];
@@ -25,7 +27,7 @@ export const uniqueAppId = (name = 'test'): string => `${name}-${randomUUID()}`;
 
 /** A broker for this test file alone, without a registry unless one is asked for; stopped when the file is done. */
 export async function startOwnKafka(options: LocalKafkaOptions = {}): Promise<LocalKafka> {
-  const kafka = await LocalKafka.start({ quick: true, registry: false, ...options });
+  const kafka = await LocalKafka.start({ quick: true, registry: false, ...KAFKA_VERSION, ...options });
   started.push(kafka);
   return kafka;
 }

@@ -28,7 +28,7 @@ export const killAtStep = (step: string, occurrence: number, when: 'at' | 'after
   named(`SIGKILL ${when} ${step}, occurrence ${occurrence}`, async ({ pool, feed }) => {
     const [first] = pool.running;
     if (pool.running.length >= MAX_WORKERS) await pool.stop(first!);
-    const doomed = pool.start({ step, occurrence, when });
+    const doomed = pool.start({ step, occurrence, when, signal: 'SIGKILL' });
     const startedMs = performance.now();
     for (;;) {
       const ended = await Promise.race([doomed.exited, sleep(2_000)]);

@@ -1,4 +1,4 @@
-/** A file of vectors, opened: Parquet, NDJSON or CSV, the latter two also gzipped or zipped. */
+/** A file of rows, opened: Parquet, NDJSON or CSV, the latter two also gzipped or zipped. */
 import { open } from 'node:fs/promises';
 import { FreshetError } from '../base/errors.ts';
 import { CSV_NAME, csvRows } from './csv-rows.ts';
@@ -7,9 +7,9 @@ import { openParquet } from './parquet-rows.ts';
 import type { Column, Rows } from './row.ts';
 import { byExtension, openSource, type Source } from './source.ts';
 
-export type VectorFormat = 'parquet' | 'ndjson' | 'csv';
+export type RowFormat = 'parquet' | 'ndjson' | 'csv';
 
-export interface VectorFile {
+export interface RowFile {
   readonly totalBytes: number;
   readonly bytesRead: () => number;
   readonly rows: Rows;
@@ -18,11 +18,11 @@ export interface VectorFile {
 }
 
 /** Opens a file. Without `format`, Parquet is told by its first bytes, the others by their names. */
-export async function openVectorFile(
+export async function openRowFile(
   file: string,
-  format: VectorFormat | undefined,
+  format: RowFormat | undefined,
   wanted: readonly Column[],
-): Promise<VectorFile> {
+): Promise<RowFile> {
   const kind = format ?? ((await isParquet(file)) ? 'parquet' : formatOf(file));
   if (kind === 'parquet') {
     const { byteLength, progress, rows, isInt8 } = await openParquet(file, wanted);
@@ -54,7 +54,7 @@ async function isParquet(file: string): Promise<boolean> {
   }
 }
 
-function formatOf(file: string): VectorFormat {
+function formatOf(file: string): RowFormat {
   const name = file.replace(/\.(gz|zip)$/i, '');
   if (CSV_NAME.test(name)) return 'csv';
   if (NDJSON_NAME.test(name)) return 'ndjson';
