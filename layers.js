@@ -14,8 +14,14 @@ export const LAYERS = [
   'src/vectors', // item and user vectors built from the log
   'src/task', // decode -> reduce -> fold -> describe -> commit
   'src/join', // features and long-term vectors, joined for ranking
+  'src/snapshot', // stores kept as of an offset
+  'src/migrate', // a state set back, or handed to another application
+  'src/replay', // the log once more: features as they were, and compared
+  'src/dataset', // features as they were when somebody asked: rows to train on, skew
   'src/observe', // metrics, health, status
   'src/run', // a deployment opened, and the worker that drives its tasks
+  'src/testing', // for tests of what users build on Freshet
+  'src/privacy', // users that leave: expiry and erasure
   'src/quality', // what the features are worth, measured
   'src/demo', // the product in two minutes
   'src/cli', // the commands

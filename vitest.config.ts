@@ -1,13 +1,46 @@
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const KAFKA_TESTS = 'test/kafka-*.test.ts';
+
+/** What takes longest, the longest first: begun last, one of them would run alone at the end. */
+const SLOWEST = [
+  'kafka-chaos',
+  'kafka-demo',
+  'killed',
+  'kafka-container',
+  'kafka-worker',
+  'demo',
+  'feature-task.properties',
+  'kafka-interop',
+  'local-kafka',
+  'local-kafka-command',
+  'cli-run',
+  'kafka-log-traps',
+];
+
+class SlowestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification): number => {
+      const index = SLOWEST.indexOf(basename(moduleId, '.test.ts'));
+      return index < 0 ? SLOWEST.length : index;
+    };
+    return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
+  }
+}
 
 export default defineConfig({
   test: {
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
-    maxWorkers: 2,
+    // One more than the cores that they are made for: much of the time is spent waiting for other processes.
+    maxWorkers: 3,
+    sequence: { sequencer: SlowestFirst },
+    // Compiled sources are kept between processes, those that tests start among them: each starts in half the time.
+    env: { NODE_COMPILE_CACHE: join(tmpdir(), 'node-compile-cache') },
     projects: [
       { extends: true, test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [KAFKA_TESTS] } },
       {

@@ -1,4 +1,8 @@
-/** Fills a data folder with the workload and its item vectors, activated: `node bench/fill-log.ts DATA_DIR`. */
+/**
+ * Fills a deployment with actions and item vectors, activated: `node bench/fill-log.ts DATA_DIR [ACTIONS USERS | CLICKS]`.
+ * By default the actions are those of WORKLOAD; CLICKS is a file of them (clicks.ts). On Kafka where the environment names
+ * brokers and a registry; the topics are there then.
+ */
 import { loadConfig } from '../src/base/config.ts';
 import { ContentHash } from '../src/base/content-hash.ts';
 import { createLogger } from '../src/base/logger.ts';
@@ -6,16 +10,24 @@ import { partitionOf } from '../src/base/murmur2.ts';
 import { activateVersion } from '../src/ingest/activate.ts';
 import type { NewRecord } from '../src/log/log.ts';
 import { Deployment } from '../src/run/deployment.ts';
-import { id, itemVector, workload, WORKLOAD } from './workload.ts';
+import { readClicks } from './clicks.ts';
+import { id, itemVector, workload, WORKLOAD, type UserAction } from './workload.ts';
 
 const BATCH_RECORDS = 10_000;
 
-const config = loadConfig({ env: {}, flags: { dataDir: process.argv[2]! }, cwd: process.cwd() });
+const [dataDir, first = String(WORKLOAD.actions), users = String(WORKLOAD.users)] = process.argv.slice(2);
+const config = loadConfig({ env: process.env, flags: { dataDir }, cwd: process.cwd() });
 const deployment = await Deployment.open(config, createLogger('warn'));
 const scorer = await deployment.loadScorer();
+const { items, actions } = /^\d+$/.test(first) ? synthetic(Number(first), Number(users)) : await readClicks(first);
 await publishVectors();
 await fill();
 await deployment.close();
+
+function synthetic(count: number, of: number): { items: string[]; actions: Iterable<UserAction> } {
+  const ids = Array.from({ length: WORKLOAD.items }, (_, item) => id('item', item));
+  return { items: ids, actions: workload({ ...WORKLOAD, actions: count, users: of }) };
+}
 
 async function publishVectors(): Promise<void> {
   const { log, codec } = deployment;
@@ -34,9 +46,8 @@ async function publishVectors(): Promise<void> {
       ...value,
     }),
   });
-  const rows = Array.from({ length: WORKLOAD.items }, (_, item) => {
+  const rows = items.map((itemId, item) => {
     const vector = Buffer.from(itemVector(item, scorer.dimension).buffer);
-    const itemId = id('item', item);
     hash.add(itemId, Math.fround(1 / 127), vector);
     return row(itemId, { vector, scale: 1 / 127 });
   });
@@ -53,7 +64,7 @@ async function publishVectors(): Promise<void> {
 
 async function fill(): Promise<void> {
   let batch: NewRecord[] = [];
-  for (const { userId, action, arrivalTimeMs } of workload(WORKLOAD)) {
+  for (const { userId, action, arrivalTimeMs } of actions) {
     const key = Buffer.from(userId);
     batch.push({
       topic: 'user-actions',

@@ -1,30 +1,26 @@
 /** The demo as a visitor runs it: what it says, that what it prints works, and that a second run says the same. */
-import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet';
+import { compressors } from 'hyparquet-compressors';
+import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
+import { loadConfig } from '../src/base/config.ts';
 import { packagePath } from '../src/base/package-root.ts';
-import type { DemoResult } from '../src/demo/demo.ts';
+import { backfill } from '../src/dataset/backfill.ts';
+import { records } from '../src/log/newest.ts';
+import { Deployment } from '../src/run/deployment.ts';
+import type { SequenceFeaturesRecord } from '../topics/records.ts';
+import { freshet, sharedDemo } from './support/shared-demo.ts';
 import { tempDir } from './support/temp-dir.ts';
 
 const LIMIT_MS = 120_000;
 
-async function freshet(...args: string[]): Promise<string> {
-  const options = { cwd: packagePath(), maxBuffer: 64 * 1024 * 1024 };
-  const { stdout } = await promisify(execFile)(process.execPath, ['bin/freshet.js', ...args], options);
-  return stdout;
-}
-
-const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1)!;
-
 describe('freshet demo', () => {
-  const dataDir = join(tempDir(), 'demo');
-
   it(
     'plays the whole log and tells what came of it, twice the same',
     async () => {
-      const text = await freshet('demo', `--data-dir=${dataDir}`);
+      const { dataDir, text, result: demo } = await sharedDemo();
       const [user] = /(?<=--user=)\S+/.exec(text)!;
       expect(text).toContain('72,312 actions read, 70,028 accepted');
       expect(text).toMatch(/realtime +0\.\d+ .*over the baseline/);
@@ -38,7 +34,6 @@ describe('freshet demo', () => {
       ) as object;
       expect(inspected).toMatchObject({ userId: user });
 
-      const demo = JSON.parse(lastLine(await freshet('demo', '--json', `--data-dir=${dataDir}`))) as DemoResult;
       expect(demo).toMatchObject({
         actionsRead: 72_312,
         accepted: 70_028,
@@ -56,6 +51,45 @@ describe('freshet demo', () => {
       expect(gain!.low).toBeGreaterThan(0);
     },
     LIMIT_MS * 2,
+  );
+
+  it(
+    'left features that a backfill makes again, to the bit: of every record, for a label just behind its version',
+    async () => {
+      const { dataDir } = await sharedDemo();
+      const config = loadConfig({ env: {}, flags: { dataDir }, cwd: packagePath() });
+      const deployment = await Deployment.open(config, pino({ level: 'silent' }));
+      const { log, codec } = deployment;
+      const emitted = new Map<string, string>();
+      const labels = ['userId,position'];
+      for (let partition = 0; partition < config.partitions; partition += 1) {
+        const at = { topic: 'sequence-features', partition };
+        for await (const { value } of records(log, at, 0, await log.endOffset(at))) {
+          const { userId, version } = codec.decode<SequenceFeaturesRecord>('sequence-features-value', value!);
+          emitted.set(`${partition} ${version}`, codec.body(value!).toString('base64'));
+          labels.push(`${userId},${version + 1}`);
+        }
+      }
+      const file = join(tempDir(), 'labels.csv');
+      writeFileSync(file, `${labels.join('\n')}\n`);
+      const out = join(tempDir(), 'rows');
+      const lag = { featuresMs: 0, vectorsMs: 0 };
+      const scorer = await deployment.loadScorer();
+      await backfill({ ...deployment, scorer, source: { kind: 'file', file }, out, lag, withRecord: true });
+      await deployment.close();
+
+      const columns = ['partition', 'version', 'record'];
+      const parquet = await asyncBufferFromFile(join(out, 'part-00000.parquet'));
+      const rows = await parquetReadObjects({ file: parquet, columns, compressors, utf8: false });
+      expect(emitted.size).toBeGreaterThan(12_000);
+      expect(rows).toHaveLength(emitted.size);
+      const differing = rows.filter(({ partition, version, record }) => {
+        const body = Buffer.from(record as Uint8Array).toString('base64');
+        return emitted.get(`${partition as number} ${version as bigint}`) !== body;
+      });
+      expect(differing).toEqual([]);
+    },
+    LIMIT_MS,
   );
 
   it('refuses a folder that holds something else', async () => {

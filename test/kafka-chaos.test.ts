@@ -17,17 +17,17 @@ import { openKafkaLog } from '../src/log/kafka.ts';
 import type { NewRecord } from '../src/log/log.ts';
 import { Deployment } from '../src/run/deployment.ts';
 import { isRetryable } from '../src/task/retry.ts';
-import { embeddedOutcome, kafkaOutcome, versionsGoneBack } from './support/chaos/audit.ts';
+import { embeddedOutcome, kafkaOutcome, verifyAll, versionsGoneBack } from './support/chaos/audit.ts';
 import { disturbances, type Stage } from './support/chaos/disturbances.ts';
 import { ChaosInput } from './support/chaos/input.ts';
 import { WorkerPool } from './support/chaos/pool.ts';
 import { randomFrom } from './support/random.ts';
+import { untilConsumed } from './support/until-consumed.ts';
 import { declareTopics } from '../topics/index.ts';
-import { startOwnKafka, uniqueAppId } from './support/kafka.ts';
+import { kafkaForTests, startOwnKafka, uniqueAppId } from './support/kafka.ts';
 
 const DISTURBANCES = Number(process.env['CHAOS_DISTURBANCES'] ?? 5);
 const SEED = Number(process.env['CHAOS_SEED'] ?? randomInt(2 ** 31));
-const KAFKA_VERSION = process.env['KAFKA_VERSION'] ? { kafkaVersion: process.env['KAFKA_VERSION'] } : {};
 const ACTIONS = 200_000;
 const PARTITIONS = 4;
 const SESSION_TIMEOUT_MS = 6_000;
@@ -44,10 +44,10 @@ it(
       console.error(`logs of the workers: ${FOLDER}`);
     });
     console.log(`chaos: seed ${SEED}`);
-    const kafka = await startOwnKafka({ registry: true, ...KAFKA_VERSION });
+    const kafka = await startOwnKafka();
     const flags = {
       brokers: kafka.brokers,
-      registry: kafka.registry!,
+      registry: kafkaForTests().registry,
       appId: uniqueAppId('chaos'),
       partitions: PARTITIONS,
       commitIntervalMs: 100,
@@ -98,7 +98,7 @@ it(
         await disturb(stage);
       }
       await feed(ACTIONS);
-      await untilConsumed(deployment);
+      await untilConsumed(deployment, CATCH_UP_MS);
       for (const worker of [...pool.running]) await pool.stop(worker);
     } finally {
       await pool.killAll();
@@ -115,6 +115,10 @@ it(
     expect(onKafka.doubledHistory).toBe(expected.doubledHistory);
     expect(onKafka.ranking).toEqual(expected.ranking);
     expect(await versionsGoneBack(deployment)).toBe(0);
+    const verified = await verifyAll(deployment, scorer);
+    expect(verified.causes).toEqual([]);
+    expect(verified).toMatchObject({ equal: verified.compared, missing: 0, unverifiable: 0, gaps: [] });
+    expect(verified.compared).toBeGreaterThan(onKafka.features.size);
     console.log(
       `chaos: ${JSON.stringify({ seed: SEED, users: onKafka.features.size, history: onKafka.history.size, ...onKafka.counts })}`,
     );
@@ -133,27 +137,5 @@ async function patiently<T>(work: () => Promise<T>): Promise<T> {
       if (!(error instanceof FreshetError) || !isRetryable(error) || performance.now() > endMs) throw error;
       await sleep(250);
     }
-  }
-}
-
-/** Features and joins are at the ends of their inputs. */
-async function untilConsumed({ log, config }: Deployment): Promise<void> {
-  const endMs = performance.now() + CATCH_UP_MS;
-  const isConsumed = async (topic: string, partition: number): Promise<boolean> => {
-    const at = { topic, partition };
-    const end = await log.endOffset(at);
-    const committed = (await log.committed(config.appId, at))?.offset ?? (await log.startOffset(at));
-    if (committed >= end) return true;
-    // Nothing but markers of transactions may stand between what is consumed and the end.
-    return (await log.read(at, committed, { maxRecords: 1, maxBytes: 1 })).length === 0;
-  };
-  for (;;) {
-    const consumed: boolean[] = [];
-    for (let partition = 0; partition < config.partitions; partition += 1) {
-      for (const topic of ['user-actions', 'sequence-features']) consumed.push(await isConsumed(topic, partition));
-    }
-    if (consumed.every(Boolean)) return;
-    if (performance.now() > endMs) throw new Error('the workers did not catch up');
-    await sleep(500);
   }
 }

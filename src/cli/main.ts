@@ -8,13 +8,22 @@ import { FreshetError, storageError } from '../base/errors.ts';
 import { createLogger } from '../base/logger.ts';
 import { packagePath } from '../base/package-root.ts';
 import { boundProcessMemory } from '../base/process-memory.ts';
+import { asofCommand } from './asof.ts';
+import { backfillCommand } from './backfill.ts';
 import { configCommand } from './config.ts';
 import { demoCommand } from './demo.ts';
+import { eraseCommand } from './erase.ts';
+import { expireCommand } from './expire.ts';
 import { inspectCommand } from './inspect.ts';
 import { joinCommand } from './join.ts';
 import { loadCommand } from './load.ts';
+import { migrateCommand } from './migrate.ts';
 import { readCommand } from './read.ts';
+import { replayCommand } from './replay.ts';
+import { resetCommand } from './reset.ts';
 import { runCommand } from './run.ts';
+import { skewCommand } from './skew.ts';
+import { snapshotCommand } from './snapshot.ts';
 import { statusCommand } from './status.ts';
 import { topicsCommand } from './topics.ts';
 import { vectorsCommand } from './vectors.ts';
@@ -60,6 +69,15 @@ export function program(): Command {
     inspectCommand(),
     joinCommand(),
     vectorsCommand(),
+    asofCommand(),
+    backfillCommand(),
+    skewCommand(),
+    replayCommand(),
+    snapshotCommand(),
+    resetCommand(),
+    migrateCommand(),
+    expireCommand(),
+    eraseCommand(),
     topicsCommand(),
     configCommand(),
   ];

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { FreshetError } from '../base/errors.ts';
 import { partitionOf } from '../base/murmur2.ts';
-import type { LogRecord } from '../log/log.ts';
+import { isErased, type LogRecord } from '../log/log.ts';
 import { records } from '../log/newest.ts';
 import type { Deployment } from '../run/deployment.ts';
 import {
@@ -48,7 +48,7 @@ async function read(deployment: Deployment, topic: string, options: ReadOptions)
   for (const partition of partitionsToRead(declared, key, options.partition)) {
     const at = { topic, partition };
     const start = Math.max(options.from, await log.startOffset(at));
-    for await (const record of records(log, at, start, await log.endOffset(at))) {
+    for await (const record of records(log, at, start, await log.endOffset(at), { erased: true })) {
       if (left === 0) return;
       if (key !== null && !keyMatches(declared, record, key)) continue;
       left -= 1;
@@ -84,6 +84,7 @@ async function decode({ codec }: Deployment, topic: TopicDeclaration, record: Lo
     key,
     headers: Object.fromEntries(Object.entries(headers).map(([name, bytes]) => [name, bytes.toString()])),
   };
+  if (isErased(record)) return { ...at, headers: {}, value: null, erased: true };
   if (record.value === null) return { ...at, value: null };
   await codec.learn([record]);
   try {
@@ -102,6 +103,8 @@ interface DecodedRecord {
   readonly headers: Readonly<Record<string, string>>;
   readonly value: object | null;
   readonly undecodable?: { code: string; bytes: Buffer };
+  /** What an erase has left of a record. */
+  readonly erased?: true;
 }
 
 const toJson = (value: unknown): string => JSON.stringify(value, plainBytes);
@@ -116,5 +119,5 @@ function plainBytes(name: string, value: unknown): unknown {
 function toText(record: DecodedRecord & { topic: string; partition: number }): string {
   const time = new Date(record.timestampMs).toISOString();
   const head = `${record.topic}-${record.partition} @${record.offset} ${time} key ${record.key ?? '(none)'}`;
-  return `${head}\n  ${toJson(record.value ?? record.undecodable ?? null)}`;
+  return `${head}\n  ${record.erased === true ? 'erased' : toJson(record.value ?? record.undecodable ?? null)}`;
 }

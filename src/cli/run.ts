@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { FreshetError } from '../base/errors.ts';
 import { packagePath } from '../base/package-root.ts';
+import { boundProcessMemory, KAFKA_HEAP_GROWTH_PERCENT } from '../base/process-memory.ts';
 import { checkTopics } from '../log/kafka-topics.ts';
 import { HttpServer } from '../observe/http-server.ts';
 import { ProcessObserver } from '../observe/process-observer.ts';
@@ -37,6 +38,8 @@ async function run(context: Context, untilEnd: boolean): Promise<void> {
     const detail = 'standby: needs workers=1, as the threads of a process share its stores';
     throw new FreshetError('CONFIG_INVALID', detail, { remedy: 'Start processes with data folders of their own.' });
   }
+  // Before there are threads: the limit is the process's.
+  if (config.brokers.length > 0) boundProcessMemory(KAFKA_HEAP_GROWTH_PERCENT);
   // From the start: as the first process of a container, one without a handler is never told to stop.
   const { signal, release } = untilSignal();
   signal.addEventListener('abort', () => {

@@ -12,6 +12,8 @@ import { addCounts } from '../../../src/base/counts.ts';
 import type { Scorer } from '../../../src/intent/scorer.ts';
 import type { Log, LogRecord, NewRecord } from '../../../src/log/log.ts';
 import { records } from '../../../src/log/newest.ts';
+import type { VerifyReport } from '../../../src/replay/verify-report.ts';
+import { verify } from '../../../src/replay/verify.ts';
 import { Deployment } from '../../../src/run/deployment.ts';
 import { decodeMetadata } from '../../../src/task/commit-metadata.ts';
 import { PREFIX_BYTES } from '../../../src/serde/frame.ts';
@@ -59,7 +61,8 @@ export async function kafkaOutcome(source: Source): Promise<Outcome> {
 export async function embeddedOutcome(source: Source, scorer: Scorer): Promise<Outcome> {
   const folder = await mkdtemp(join(tmpdir(), 'freshet-audit-'));
   const { partitions, appId } = source.config;
-  const config: Config = loadConfig({ env: {}, flags: { dataDir: folder, partitions, appId }, cwd: folder });
+  const own = loadConfig({ env: {}, flags: { dataDir: folder, partitions, appId }, cwd: folder });
+  const config: Config = { ...own, sequences: source.config.sequences };
   const deployment = await Deployment.open(config, pino({ level: 'silent' }));
   try {
     for (const topic of ['item-embeddings', 'user-embeddings', 'user-actions'] as const) {
@@ -70,6 +73,13 @@ export async function embeddedOutcome(source: Source, scorer: Scorer): Promise<O
     await deployment.close();
     rmSync(folder, { recursive: true });
   }
+}
+
+/** What a replay of the log says of every record that was emitted, not only of the newest ones. */
+export async function verifyAll(deployment: Deployment, scorer: Scorer): Promise<VerifyReport> {
+  const { partitions } = deployment.config;
+  const stretches = Array.from({ length: partitions }, (_, partition) => ({ partition, from: 0, to: Infinity }));
+  return verify({ ...deployment, scorer, stretches });
 }
 
 /** How often a user's version went back in the order in which readers see its features. */
