@@ -110,3 +110,18 @@ test('counting as of a later time equals counting and decaying, and both the sum
     { ...OPTIONS, numRuns: 1000 },
   );
 });
+
+test('counts of many types, met in any order, stand by type', () => {
+  const types = Array.from({ length: 300 }, (_, index) => `type-${(index * 7) % 300}`);
+  const counters = new Counters([DAY_MS, HOUR_MS], { counterTypes: [], counters: [], atMs: null });
+  counters.addAsOf(
+    [...types, ...types].map((type, index) => action(index, 'item', type)),
+    1_000,
+  );
+  expect(counters.counterTypes).toEqual([...types].sort());
+  counters.counterTypes.forEach((type, index) => {
+    const ages = [types.indexOf(type), types.indexOf(type) + 300].map((eventTimeMs) => 1_000 - eventTimeMs);
+    const sum = (halfLifeMs: number): number => ages.reduce((total, ageMs) => total + decay(ageMs, halfLifeMs), 0);
+    expect(counters.counters.slice(index * 2, index * 2 + 2)).toEqual([sum(DAY_MS), sum(HOUR_MS)]);
+  });
+});

@@ -6,7 +6,7 @@ import { crc32c } from '../src/base/crc32c.ts';
 import { BATCH_HEADER_BYTES, openBatch, readBatchHeader } from '../src/log/kafka-batch-decoder.ts';
 import { recordBytesMax, writeBatch } from '../src/log/kafka-batch-encoder.ts';
 import { FetchedRecords } from '../src/log/kafka-fetched.ts';
-import type { LogRecord, NewRecord } from '../src/log/log.ts';
+import type { LogRecord, NewRecord, ReadLimits } from '../src/log/log.ts';
 import { FC_OPTIONS } from './support/seed.ts';
 
 const at = { topic: 'user-actions', partition: 3 };
@@ -52,6 +52,12 @@ function compressed(batch: Buffer, codec: number, compress: (body: Buffer) => Bu
 
 const fetched = (batches: Buffer, offset = 0): FetchedRecords =>
   new FetchedRecords(at, offset, { ...at, errorCode: 0, lastStableOffset: 1_000, aborted: [], batches });
+
+async function takeAll(batches: Buffer, limits: ReadLimits): Promise<LogRecord[]> {
+  const taken: LogRecord[] = [];
+  await fetched(batches).take(taken, 0, limits);
+  return taken;
+}
 
 async function readBatches(batches: Buffer, maxRecords: number, offset = 0): Promise<LogRecord[]> {
   const source = fetched(batches, offset);
@@ -117,6 +123,17 @@ describe('a record batch', () => {
     const source = fetched(empty);
     expect(await source.take([], 0, AMPLE)).toEqual({ left: false, bytes: 0 });
     expect(source.nextOffset).toBe(3);
+  });
+
+  test('has values that share the memory of the fetch only where views are asked for', async () => {
+    const value = Buffer.alloc(5_000, 'v');
+    const batch = encode([{ ...at, timestampMs: 1, key: Buffer.from('k'), value }]);
+    for (const views of [false, true]) {
+      const [record] = await takeAll(batch, { ...AMPLE, views });
+      expect(record!.value).toEqual(value);
+      expect(record!.value!.buffer === batch.buffer).toBe(views);
+      expect(record!.key!.buffer).not.toBe(batch.buffer);
+    }
   });
 
   test('a byte flipped anywhere is found', async () => {

@@ -8,9 +8,11 @@ import type { NewRecord } from './log.ts';
 
 /** The records of one request take no more, unless it is a single one: half of what a broker takes by default. */
 export const MAX_SLICE_BYTES = 512 * 1024;
-/** Fields of the request before the batch: two names of at most 249 bytes and some numbers. */
-const FIELD_BYTES = 1_024;
-const POOLED_BYTES = HEADER_ROOM_BYTES + FIELD_BYTES + BATCH_HEADER_BYTES + MAX_SLICE_BYTES;
+/** Fields of the request before the batch, the two names apart, at most. */
+const FIELD_BYTES = 64;
+/** Of names that are as long as most. */
+const NAME_BYTES = 1_024;
+const POOLED_BYTES = HEADER_ROOM_BYTES + FIELD_BYTES + NAME_BYTES + BATCH_HEADER_BYTES + MAX_SLICE_BYTES;
 const MAX_POOLED = 8;
 const ALL_REPLICAS = -1;
 
@@ -30,9 +32,11 @@ export class ProduceRequest {
 
   /** @param records - of one partition; in MAX_SLICE_BYTES by `recordBytesMax`, or one that is larger. */
   constructor(target: ProduceTarget, records: readonly NewRecord[], producer: BatchProducer) {
-    const bytes = records.reduce((sum, record) => sum + recordBytesMax(record), POOLED_BYTES - MAX_SLICE_BYTES);
-    const buffer =
-      (bytes <= POOLED_BYTES ? pool.pop() : undefined) ?? Buffer.allocUnsafeSlow(Math.max(bytes, POOLED_BYTES));
+    const names = Buffer.byteLength(target.topic) + Buffer.byteLength(target.transactionalId ?? '');
+    const before = HEADER_ROOM_BYTES + FIELD_BYTES + names + BATCH_HEADER_BYTES;
+    const bytes = records.reduce((sum, record) => sum + recordBytesMax(record), before);
+    const isPooled = bytes <= POOLED_BYTES;
+    const buffer = (isPooled ? pool.pop() : undefined) ?? Buffer.allocUnsafeSlow(isPooled ? POOLED_BYTES : bytes);
     this.encoder = new EncoderClass(1);
     this.encoder.buf = buffer;
     this.encoder.start = HEADER_ROOM_BYTES;
