@@ -22,12 +22,12 @@ const tree = (command: Command, path: readonly string[]): Node[] => [
   { path, command },
   ...command.commands.flatMap((child) => tree(child, [...path, child.name()])),
 ];
-const NODES = tree(program(), []);
+const NODES = tree(await program(), []);
 
 /** What `--help` prints; in this process, as there are many commands. */
 async function helpOf(path: readonly string[]): Promise<string> {
   let text = '';
-  const root = program();
+  const root = await program();
   for (const { command } of tree(root, [])) command.configureOutput({ writeOut: (more) => (text += more) });
   const parsed = root.parseAsync([...path, '--help'], { from: 'user' });
   await expect(parsed).rejects.toMatchObject({ code: 'commander.helpDisplayed' });

@@ -65,11 +65,13 @@ const leavesOf = (command: Command, path: string): Leaf[] =>
     ? [{ path, command }]
     : command.commands.flatMap((child) => leavesOf(child, `${path} ${child.name()}`));
 
+const LEAVES = leavesOf(await program(), 'freshet');
+
 describe('docs/cli.md', () => {
   const configFlags = new Set(CONFIG_KEYS.map(({ flag }) => flag));
   const isOwn = ({ long }: Option): boolean => !configFlags.has(long ?? null) && long !== '--config';
 
-  it.each(leavesOf(program(), 'freshet'))('has a section about $path, with each option', ({ path, command }) => {
+  it.each(LEAVES)('has a section about $path, with each option', ({ path, command }) => {
     const text = section('docs/cli.md', path);
     const documented = [...text.matchAll(/^\| `(--[^`]+)` \|/gm)].map(([, flags]) => flags);
     expect(documented.sort()).toEqual(
@@ -99,8 +101,8 @@ function argumentsOf(line: string): string[] {
 }
 
 /** What commander says to the arguments, without running anything; null where it takes them. */
-function complaint(args: readonly string[]): string | null {
-  const root = program();
+async function complaint(args: readonly string[]): Promise<string | null> {
+  const root = await program();
   const silence = (command: Command): void => {
     command.configureOutput({ writeOut: () => undefined, writeErr: () => undefined });
     command.commands.forEach(silence);
@@ -124,8 +126,8 @@ describe('commands in the documentation', () => {
     expect(argumentsOf(`A=1 npx freshet config --undo='{"a":"b"}' | jq .`)).toEqual(['config', '--undo={a:b}']);
   });
 
-  it.each(COMMANDS)('$name: $line', ({ line }) => {
-    expect(complaint(argumentsOf(line))).toBeNull();
+  it.each(COMMANDS)('$name: $line', async ({ line }) => {
+    expect(await complaint(argumentsOf(line))).toBeNull();
   });
 
   it.each([
@@ -136,8 +138,8 @@ describe('commands in the documentation', () => {
     [['load', 'a.csv', '--format=xml'], 'Allowed choices'],
     [['read'], 'missing required argument'],
     [['read', 'user-actions', '--limit=x'], 'must be an integer'],
-  ])('would fail as %j', (args, why) => {
-    expect(complaint(args)).toContain(why);
+  ])('would fail as %j', async (args, why) => {
+    expect(await complaint(args)).toContain(why);
   });
 });
 

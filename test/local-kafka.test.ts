@@ -1,10 +1,12 @@
 /** The local Kafka and registry that tests, `npm run kafka` and the demo start: real ones, that end when they should. */
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { Kafka, logLevel, type Admin, type KafkaConfig } from 'kafkajs';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { CLIENT_NAME, createCertificates } from '../src/local-kafka/certificates.ts';
+import { formatFolder } from '../src/local-kafka/format.ts';
 import { LocalKafka } from '../src/local-kafka/local-kafka.ts';
 import { freePort } from '../src/local-kafka/ports.ts';
 import { brokerAnswers, registryAnswers } from '../src/local-kafka/readiness.ts';
@@ -166,6 +168,21 @@ it('starts once more when a port that was free is taken before the broker has it
   });
   server.close();
   expect(progress).toEqual([expect.stringContaining('a port was taken')]);
+});
+
+it("formats one folder with Kafka's tool, and the next from what it wrote, under ids of their own", async () => {
+  const [folder, next, kept] = [tempDir(), tempDir(), join(tempDir(), 'checkpoint')];
+  const tool = vi.fn(async () => writeFileSync(join(folder, 'bootstrap.checkpoint'), 'features'));
+  await formatFolder(folder, kept, tool);
+  await formatFolder(next, kept, tool);
+  await formatFolder(folder, kept, tool);
+  expect(tool.mock.calls).toEqual([[expect.stringMatching(/^[\w][\w-]{21}$/)]]);
+  expect(readFileSync(join(next, 'bootstrap.checkpoint'), 'utf8')).toBe('features');
+  const ids = [folder, next].map((each) => readFileSync(join(each, 'meta.properties'), 'utf8'));
+  expect(ids[0]).toMatch(/^version=1\nnode\.id=1\ncluster\.id=[\w-]{22}\ndirectory\.id=[\w-]{22}\n$/);
+  expect(ids[0]).not.toBe(ids[1]);
+  await formatFolder(folder, undefined, tool);
+  expect(tool).toHaveBeenCalledTimes(2);
 });
 
 describe('a secured broker', () => {

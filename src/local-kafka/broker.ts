@@ -1,10 +1,10 @@
 /** One Kafka node, broker and controller at once (KRaft), fit for tests on a small machine. */
-import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FreshetError } from '../base/errors.ts';
 import type { TlsFiles } from './certificates.ts';
+import { formatFolder } from './format.ts';
 import type { GuardedProcess } from './guarded-process.ts';
 import { startJava, type JavaProgram } from './java-process.ts';
 import { SCRAM_MECHANISMS, address, listenerProperties } from './listeners.ts';
@@ -64,10 +64,18 @@ export class Broker extends Service {
   }
 
   async #format(): Promise<void> {
-    const users = (this.#options.security?.users ?? []).flatMap(({ username, password }) =>
+    const { jarsDir, security, properties } = this.#options;
+    const users = (security?.users ?? []).flatMap(({ username, password }) =>
       SCRAM_MECHANISMS.flatMap((mechanism) => ['--add-scram', `${mechanism}=[name=${username},password=${password}]`]),
     );
-    const args = ['format', '--cluster-id', newClusterId(), '--config', this.#propertiesFile, ...users];
+    const isLikeOthers = users.length === 0 && Object.keys(properties).length === 0;
+    await formatFolder(this.#folder, isLikeOthers ? `${jarsDir}.checkpoint` : undefined, (clusterId) =>
+      this.#runFormat(clusterId, users),
+    );
+  }
+
+  async #runFormat(clusterId: string, users: readonly string[]): Promise<void> {
+    const args = ['format', '--cluster-id', clusterId, '--config', this.#propertiesFile, ...users];
     const format = this.#java(['kafka.tools.StorageTool', ...args], {
       ...this.#options.program,
       ...{ heapMb: FORMAT_HEAP_MB, quick: true, writeClassArchive: undefined },
@@ -129,12 +137,6 @@ export class Broker extends Service {
       'background.threads': '4',
     };
   }
-}
-
-/** The format of Kafka's ids; one that begins with a dash would be taken for an option. */
-function newClusterId(): string {
-  const id = randomBytes(16).toString('base64url');
-  return id.startsWith('-') ? newClusterId() : id;
 }
 
 /** Java's properties: a backslash is an escape. */

@@ -17,7 +17,6 @@ import { ItemVersions } from '../intent/item-versions.ts';
 import { OnnxScorer } from '../intent/onnx-scorer.ts';
 import type { Scorer } from '../intent/scorer.ts';
 import { EmbeddedLog } from '../log/embedded.ts';
-import { openKafkaLog } from '../log/kafka.ts';
 import type { Log } from '../log/log.ts';
 import { Codec } from '../serde/codec.ts';
 import { Registry } from '../serde/registry.ts';
@@ -93,6 +92,8 @@ async function openOnKafka(
   { signal, registryWaitMs = REGISTRY_WAIT_MS }: OpenOptions,
 ): Promise<Deployment> {
   const { registry: url, registryMode: mode, registryAuth: auth } = config;
+  // Only here: without brokers nothing has a use for it.
+  const { openKafkaLog } = await import('../log/kafka.ts');
   const log = openKafkaLog(config, logger);
   try {
     await checkPartitions(log, config);
