@@ -182,7 +182,7 @@ export async function send<T>(broker: Broker, call: ProtocolCall<T>, connection:
 
 export async function closeConnections({ pool }: ConnectionPool): Promise<void> {
   for (const connection of pool) {
-    // A connection waits for its answers before it closes, and an answer may never come.
+    // Who waits for an answer is not to try again.
     connection.rejectRequests(new FreshetError('LOG_UNAVAILABLE', 'the connection is being closed'));
     const { socket } = connection;
     await connection.disconnect();

@@ -1,5 +1,5 @@
 /**
- * Four faults of kafkajs, mended for every client of the process:
+ * Faults of kafkajs, mended for every client of the process:
  *
  * - After each response its request queue sets a timer to the end of the throttling, which is in the past if there is
  *   none: that is where Node's TimeoutNegativeWarning comes from. With nothing waiting there is nothing to set a timer
@@ -7,12 +7,19 @@
  * - Two callers that find a connection closed would both open a socket, and mix what the two receive.
  * - A connection that is closed again and again, as while a broker is away, leaves a listener on its dead socket each
  *   time, until Node warns of a leak.
+ * - A connection that is being closed waits for its answers, and nothing ends that wait any more: neither the end of the
+ *   socket nor the requests' time-out. So a request under way may never settle.
+ * - A connection whose socket is closed while it is being opened is neither open nor refused until its time-out.
  * - A request is copied into two more buffers, zeroed and of the next power of two, on its way to the socket. One that
  *   leaves room before it has its header written there.
  */
 import { createRequire } from 'node:module';
+import type { Socket } from 'node:net';
 
 const load = createRequire(import.meta.url);
+const { KafkaJSConnectionError } = load('kafkajs/src/errors.js') as {
+  KafkaJSConnectionError: new (message: string, connection: { readonly broker: string }) => Error;
+};
 
 interface RequestQueue {
   readonly pending: readonly unknown[];
@@ -20,9 +27,11 @@ interface RequestQueue {
 }
 
 interface Connection {
-  socket: object | null | undefined;
+  socket: Socket | null | undefined;
+  broker: string;
   connect: (this: Connection) => Promise<unknown>;
   disconnect: (this: Connection) => Promise<unknown>;
+  rejectRequests: (error: Error) => void;
 }
 
 const queue = (load('kafkajs/src/network/requestQueue/index.js') as { prototype: RequestQueue }).prototype;
@@ -35,14 +44,25 @@ const connection = (load('kafkajs/src/network/connection.js') as { prototype: Co
 const connect = connection.connect;
 const connecting = new WeakMap<Connection, Promise<unknown>>();
 connection.connect = function connectOnce(this: Connection): Promise<unknown> {
-  const running = connecting.get(this) ?? connect.call(this).finally(() => connecting.delete(this));
+  const running = connecting.get(this) ?? connectOrClose(this).finally(() => connecting.delete(this));
   connecting.set(this, running);
   return running;
 };
 
+function connectOrClose(to: Connection): Promise<unknown> {
+  const { promise: closed, reject } = Promise.withResolvers<never>();
+  const connected = connect.call(to);
+  to.socket?.once('close', () => {
+    reject(new KafkaJSConnectionError('the connection was closed', { broker: to.broker }));
+  });
+  closed.catch(() => undefined); // The end of every connection, also of one that was open.
+  return Promise.race([connected, closed]);
+}
+
 const disconnect = connection.disconnect;
 connection.disconnect = async function disconnectOnce(this: Connection): Promise<unknown> {
   const { socket } = this;
+  this.rejectRequests(new KafkaJSConnectionError('the connection is being closed', { broker: this.broker }));
   const result = await disconnect.call(this);
   // Another one may have been opened meanwhile.
   if (this.socket === socket) this.socket = null;

@@ -162,7 +162,7 @@ export class GroupMember implements Membership {
       this.beatNow = new AbortController();
       const early = AbortSignal.any([signal, this.beatNow.signal]);
       await sleep(this.options.heartbeatIntervalMs, undefined, { signal: early }).catch(() => undefined);
-      if (!signal.aborted) await this.heartbeat();
+      if (!signal.aborted) await untilAborted(this.heartbeat(), signal);
     }
   }
 
@@ -202,7 +202,7 @@ export class GroupMember implements Membership {
   }
 }
 
-/** A join is held back by the broker for as long as others take; who is told to stop need not wait for it. */
+/** A broker may answer late: it holds a join back for as long as others take. Who is told to stop need not wait. */
 async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
   const abort = (): void => {

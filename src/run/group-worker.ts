@@ -40,8 +40,9 @@ export interface GroupWorkerOptions {
 const AT_ONCE = 2;
 const IDLE_MS = 5_000;
 const UNTIL_END_IDLE_MS = 50;
-/** How long the tasks may take to close. A broker that does not answer must not keep a worker from stopping. */
-const CLOSE_TIMEOUT_MS = 20_000;
+/** How long the tasks may take to close; then the log is closed under them, which ends every wait for a broker. */
+const CLOSE_TIMEOUT_MS = 12_000;
+const FORCED_CLOSE_TIMEOUT_MS = 5_000;
 
 export class GroupWorker {
   private readonly options: GroupWorkerOptions;
@@ -96,11 +97,14 @@ export class GroupWorker {
       signal.removeEventListener('abort', stop);
       this.assignment = undefined;
       this.shared.events.left?.();
-      await this.close();
-      leave.abort();
-      await member.catch((error: unknown) => {
-        this.shared.logger.debug({ err: error }, 'the membership ended');
-      });
+      try {
+        await this.close(leave);
+      } finally {
+        leave.abort();
+        await member.catch((error: unknown) => {
+          this.shared.logger.debug({ err: error }, 'the membership ended');
+        });
+      }
     }
   }
 
@@ -231,14 +235,25 @@ export class GroupWorker {
     return [...this.tasks.values()].reduce((sum, tasks) => sum + tasks.totals[of], 0);
   }
 
-  private async close(): Promise<void> {
+  /** What a commit under way came to when its broker does not answer is for the next owner of the task to find out. */
+  private async close(leave: AbortController): Promise<void> {
+    const { log, logger } = this.options.deployment;
     const closed = Promise.all([...[...this.tasks.values()].map((tasks) => tasks.release()), this.standby?.close()]);
-    const overdue = Symbol('overdue');
-    const end = await Promise.race([closed, sleep(CLOSE_TIMEOUT_MS, overdue, { ref: false })]);
-    if (end !== overdue) return;
+    if (await within(CLOSE_TIMEOUT_MS, closed)) return;
+    const detail = `tasks were not closed within ${CLOSE_TIMEOUT_MS / 1000} s`;
+    logger.warn({ code: 'LOG_UNAVAILABLE', detail }, 'closing the log under them');
+    // A commit may wait for the group too, on connections of the member's own.
+    leave.abort();
+    await within(FORCED_CLOSE_TIMEOUT_MS, log.close());
+    if (await within(FORCED_CLOSE_TIMEOUT_MS, closed)) return;
     closed.catch(() => undefined);
-    throw new FreshetError('LOG_UNAVAILABLE', `tasks were not closed within ${CLOSE_TIMEOUT_MS / 1000} s`);
+    throw new FreshetError('LOG_UNAVAILABLE', detail);
   }
+}
+
+/** Whether the work has ended by then; rejects as it does. */
+async function within(ms: number, work: Promise<unknown>): Promise<boolean> {
+  return Promise.race([work.then(() => true), sleep(ms, false, { ref: false })]);
 }
 
 const refsOf = ({ partitions }: Assignment): TaskRef[] =>

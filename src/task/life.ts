@@ -128,7 +128,8 @@ export class TaskLife {
         this.committing = 'no';
         return result;
       } catch (error) {
-        if (!this.canMend(error, attempt === ATTEMPTS) || attempt === ATTEMPTS) throw error;
+        const isLast = attempt === ATTEMPTS || this.closing.signal.aborted;
+        if (!this.canMend(error, isLast) || isLast) throw error;
       }
     }
   }
