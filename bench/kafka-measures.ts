@@ -11,7 +11,7 @@ import { createTopic, removeTopics, written, type Written } from './kafka-output
 
 /** What the feature tasks write, and the join after them: each transaction writes to one of the first two. */
 const OUTPUTS = ['sequence-features', 'ranking-features', 'action-history', 'rejected-actions'];
-const BARE_OUTPUT = 'bench-bare';
+const BARE_OUTPUTS = ['bench-bare-features', 'bench-bare-ranking'] as const;
 const PARTITIONS = 8;
 
 interface RunResult {
@@ -49,23 +49,32 @@ export class KafkaMeasures {
     return { name, ...rates(actions, ended), actions, ...(await this.sizes(result)) };
   }
 
-  /** As many records, bytes and transactions as the run measured last wrote, with nothing computed. */
+  /** As many records, bytes and transactions as the run measured last read and wrote, with nothing computed. */
   async bare(actions: number): Promise<Throughput> {
-    const all = await this.written();
-    const sum = (field: 'records' | 'bytes'): number => all.reduce((total, each) => total + each[field], 0);
-    const transactions = all[0]!.transactions + all[1]!.transactions;
-    await createTopic(this.cluster.brokers, BARE_OUTPUT, PARTITIONS);
+    const [features, ranking, ...others] = await this.written();
+    // What the feature tasks write besides goes with their features.
+    const first = { ...features! };
+    for (const { records, bytes } of others) {
+      first.records += records;
+      first.bytes += bytes;
+    }
+    const stages = [
+      { input: 'user-actions', output: BARE_OUTPUTS[0], inputs: actions, written: first },
+      { input: BARE_OUTPUTS[0], output: BARE_OUTPUTS[1], inputs: first.records, written: ranking! },
+    ];
+    for (const topic of BARE_OUTPUTS) await createTopic(this.cluster.brokers, topic, PARTITIONS);
     const job: BareJob = {
       brokers: this.cluster.brokers.split(','),
-      input: 'user-actions',
-      output: BARE_OUTPUT,
-      groupId: `bench-bare-${actions}`,
-      outputsPerInput: sum('records') / actions,
-      bytesPerOutput: sum('bytes') / sum('records'),
-      inputsPerTransaction: Math.round(actions / transactions),
+      name: `bench-bare-${actions}`,
+      stages: stages.map(({ input, output, inputs, written: { records, bytes, transactions } }) => ({
+        ...{ input, output },
+        outputsPerInput: records / inputs,
+        bytesPerOutput: bytes / records,
+        inputsPerTransaction: Math.round(inputs / transactions),
+      })),
     };
     const result = await script<Throughput>('kafka-bare', job);
-    await removeTopics(this.cluster.brokers, [BARE_OUTPUT]);
+    await removeTopics(this.cluster.brokers, BARE_OUTPUTS);
     return result;
   }
 
