@@ -1,4 +1,5 @@
 /** The demo as a visitor runs it: what it says, that what it prints works, and that a second run says the same. */
+import { randomInt } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet';
@@ -9,12 +10,16 @@ import { loadConfig } from '../src/base/config.ts';
 import { packagePath } from '../src/base/package-root.ts';
 import { backfill } from '../src/dataset/backfill.ts';
 import { records } from '../src/log/newest.ts';
+import { verify } from '../src/replay/verify.ts';
 import { Deployment } from '../src/run/deployment.ts';
 import type { SequenceFeaturesRecord } from '../topics/records.ts';
+import { randomFrom } from './support/random.ts';
 import { freshet, sharedDemo } from './support/shared-demo.ts';
 import { tempDir } from './support/temp-dir.ts';
 
 const LIMIT_MS = 120_000;
+const VERIFIED_STARTS = 20;
+const SEED = randomInt(2 ** 31);
 
 describe('freshet demo', () => {
   it(
@@ -88,6 +93,30 @@ describe('freshet demo', () => {
         return emitted.get(`${partition as number} ${version as bigint}`) !== body;
       });
       expect(differing).toEqual([]);
+    },
+    LIMIT_MS,
+  );
+
+  it(
+    `left features that a verification finds equal behind whichever offset it begins at (seed ${SEED})`,
+    async () => {
+      const { dataDir } = await sharedDemo();
+      const config = loadConfig({ env: {}, flags: { dataDir }, cwd: packagePath() });
+      const logger = pino({ level: 'silent' });
+      const deployment = await Deployment.open(config, logger);
+      const scorer = await deployment.loadScorer();
+      const random = randomFrom(SEED);
+      for (let start = 0; start < VERIFIED_STARTS; start += 1) {
+        const partition = Math.floor(random() * config.partitions);
+        const end = await deployment.log.endOffset({ topic: 'user-actions', partition });
+        const from = Math.floor(random() * end);
+        const report = await verify({ ...deployment, scorer, stretches: [{ partition, from, to: end }] });
+        expect(report, `partition ${partition} from ${from}`).toMatchObject({
+          ...{ equal: report.compared, differing: 0, missing: 0, extra: 0, unverifiable: 0, causes: [], gaps: [] },
+        });
+        expect(report.compared).toBeGreaterThan(0);
+      }
+      await deployment.close();
     },
     LIMIT_MS,
   );
