@@ -4,9 +4,10 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import kafkajs, { type Admin } from 'kafkajs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ErrorCode } from '../src/base/errors.ts';
 import { ERRORS } from '../src/base/errors.ts';
+import { records } from '../src/log/newest.ts';
 import type { TopicName } from '../topics/index.ts';
 import { KafkaJob } from './support/kafka-job.ts';
 import { kafkaClient } from './support/kafka-log.ts';
@@ -40,7 +41,9 @@ async function deleteRecords(topic: TopicName, offset: number): Promise<void> {
   await admin.alterConfigs({ validateOnly: false, resources });
   // kafkajs deletes only where it has looked before.
   await admin.fetchTopicMetadata({ topics: [name] });
-  await admin.deleteTopicRecords({ topic: name, partitions: [{ partition: 0, offset: `${offset}` }] });
+  const partitions = [{ partition: 0, offset: `${offset}` }];
+  // The broker answers before the new policy has reached the log itself.
+  await vi.waitFor(() => admin.deleteTopicRecords({ topic: name, partitions }), { timeout: 10_000, interval: 50 });
   expect(await job.log.startOffset(at(topic))).toBe(offset);
 }
 
@@ -60,7 +63,7 @@ async function remade(topic: TopicName): Promise<KafkaJob> {
 
 /** Each kind of task that is named cannot start, and says why; the others can. */
 async function expectStarts(expected: { features?: object; join?: object }, of = job): Promise<void> {
-  const before = await Promise.all(OUTPUTS.map((topic) => of.log.endOffset(at(topic))));
+  const before = await written(of);
   for (const kind of ['features', 'join'] as const) {
     const task = kind === 'features' ? of.featuresTask() : of.joinTask();
     const error = expected[kind];
@@ -68,8 +71,17 @@ async function expectStarts(expected: { features?: object; join?: object }, of =
     else await expect(task.start()).rejects.toMatchObject(error);
     await task.close();
   }
-  expect(await Promise.all(OUTPUTS.map((topic) => of.log.endOffset(at(topic))))).toEqual(before);
+  expect(await written(of)).toEqual(before);
 }
+
+/** Records of each output. Not its end, which the marker of an aborted transaction moves when it comes. */
+const written = ({ log }: KafkaJob): Promise<number[]> =>
+  Promise.all(
+    OUTPUTS.map(async (topic) => {
+      const [from, to] = [await log.startOffset(at(topic)), await log.endOffset(at(topic))];
+      return (await Array.fromAsync(records(log, at(topic), from, to))).length;
+    }),
+  );
 
 const refusal = (code: ErrorCode, topic: TopicName, detail: RegExp): object => ({
   code,
