@@ -28,6 +28,7 @@ import { kafkaForTests, startOwnKafka, uniqueAppId } from './support/kafka.ts';
 
 const DISTURBANCES = Number(process.env['CHAOS_DISTURBANCES'] ?? 5);
 const SEED = Number(process.env['CHAOS_SEED'] ?? randomInt(2 ** 31));
+/** At least: workers that are to die at a step are fed until they come to it. */
 const ACTIONS = 200_000;
 const PARTITIONS = 4;
 const SESSION_TIMEOUT_MS = 6_000;
@@ -76,7 +77,7 @@ it(
     };
     let fed = 0;
     const feed = async (count: number): Promise<void> => {
-      const records = input.actions(Math.min(count, Math.max(0, ACTIONS - fed)));
+      const records = input.actions(count);
       fed += records.length;
       await append(records);
     };
@@ -97,7 +98,7 @@ it(
         console.log(`chaos: ${index + 1}. ${disturb.name}`);
         await disturb(stage);
       }
-      await feed(ACTIONS);
+      await feed(Math.max(0, ACTIONS - fed));
       await untilConsumed(deployment, CATCH_UP_MS);
       for (const worker of [...pool.running]) await pool.stop(worker);
     } finally {
@@ -106,7 +107,7 @@ it(
 
     const onKafka = await kafkaOutcome(deployment);
     const expected = await embeddedOutcome(deployment, scorer);
-    expect(fed).toBe(ACTIONS);
+    expect(fed).toBeGreaterThanOrEqual(ACTIONS);
     expect(onKafka.counts).toEqual(expected.counts);
     expect(onKafka.unaccounted).toBe(0);
     expect(onKafka.rejected).toEqual(expected.rejected);
