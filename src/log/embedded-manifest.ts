@@ -7,7 +7,7 @@
 import type { TopicDeclaration } from '../../topics/index.ts';
 import { FreshetError, invariant } from '../base/errors.ts';
 import { sealed, unsealed, type StoredBytes } from './embedded-record.ts';
-import { partitionName, type Committed, type TopicPartition } from './log.ts';
+import { partitionName, type CommitRequest, type Committed, type TopicPartition } from './log.ts';
 
 /**
  * Raised when keys or values change their layout; see CHANGELOG.md for how a folder is brought along. A log is of format 2
@@ -150,12 +150,35 @@ export function movedEnds(before: Manifest, after: Manifest): ReadonlyMap<string
   return ends;
 }
 
+/** Fences the task's writers so far. Returns the epoch of the one that may write from here on. */
+export function fence(next: Manifest, taskId: string): number {
+  const { epoch = 0, committed = new Map<string, Committed>() } = next.tasks.get(taskId) ?? {};
+  next.tasks.set(taskId, { epoch: epoch + 1, committed });
+  return epoch + 1;
+}
+
 /** The task's state while `epoch` is its newest; fails with FENCED after that. */
 export function ownTask(manifest: Manifest, taskId: string, epoch: number): TaskState {
   const task = manifest.tasks.get(taskId);
   invariant(task !== undefined, `task ${taskId} has no writer`);
   if (task.epoch !== epoch) throw new FreshetError('FENCED', `task ${taskId} has a newer writer`);
   return task;
+}
+
+/** Enters what the task has now committed. */
+export function enterCommit(
+  next: Manifest,
+  taskId: string,
+  task: TaskState,
+  offsets: CommitRequest['offsets'],
+  metadata: string,
+): void {
+  const committed = new Map(task.committed);
+  for (const { input, offset } of offsets) {
+    findPartition(next, input);
+    committed.set(partitionName(input), { offset, metadata });
+  }
+  next.tasks.set(taskId, { epoch: task.epoch, committed });
 }
 
 /**

@@ -11,8 +11,9 @@
  */
 import type { TopicDeclaration } from '../../topics/index.ts';
 import { FreshetError, invariant } from '../base/errors.ts';
-import { absentTopics, committedBy, encodeManifest, findPartition, manifestKey } from './embedded-manifest.ts';
-import { movedEnds, nextManifest, ownTask, type Manifest } from './embedded-manifest.ts';
+import { absentTopics, encodeManifest, findPartition, manifestKey } from './embedded-manifest.ts';
+import { committedBy, enterCommit, fence, movedEnds, nextManifest, ownTask } from './embedded-manifest.ts';
+import type { Manifest } from './embedded-manifest.ts';
 import { SerialQueue } from './embedded-queue.ts';
 import { RecordEncoder, decodeRecord, recordKey } from './embedded-record.ts';
 import { gap, recoverManifest } from './embedded-recovery.ts';
@@ -119,11 +120,7 @@ export class EmbeddedLog implements Log {
   }
 
   async openWriter(taskId: string): Promise<TaskWriter> {
-    const epoch = await this.#write((next) => {
-      const task = next.tasks.get(taskId) ?? { epoch: 0, committed: new Map<string, Committed>() };
-      next.tasks.set(taskId, { ...task, epoch: task.epoch + 1 });
-      return task.epoch + 1;
-    });
+    const epoch = await this.#write((next) => fence(next, taskId));
     let open = true;
     const assertOpen = (): void => invariant(open, `the writer of task ${taskId} is closed`);
     return {
@@ -166,12 +163,7 @@ export class EmbeddedLog implements Log {
     const metadata = request.metadata(movedEnds(this.#manifest, next));
     const metadataBytes = Buffer.byteLength(metadata);
     invariant(metadataBytes <= MAX_METADATA_BYTES, `${metadataBytes} bytes of metadata, ${MAX_METADATA_BYTES} allowed`);
-    const committed = new Map(task.committed);
-    for (const { input, offset } of request.offsets) {
-      findPartition(next, input);
-      committed.set(partitionName(input), { offset, metadata });
-    }
-    next.tasks.set(taskId, { epoch, committed });
+    enterCommit(next, taskId, task, request.offsets, metadata);
   }
 
   /** Puts records at the ends of their partitions; returns their offsets. */

@@ -1,10 +1,11 @@
-/** The stores of a partition, opened and brought to what the log has committed, without being their task. */
+/** The stores of a partition, brought to what the log has committed without being their task. */
+import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import type { Config } from '../base/config.ts';
-import { restoreJoin, type JoinPartitions } from '../join/join-restore.ts';
-import { JoinStore, type JoinPosition } from '../join/join-store.ts';
+import { restoreJoin, type JoinPartitions, type RestoredJoin } from '../join/join-restore.ts';
+import { JoinStore } from '../join/join-store.ts';
 import { RankingRecords } from '../join/ranking-record.ts';
-import type { Committed, Log, TopicPartition } from '../log/log.ts';
+import type { Committed, Log } from '../log/log.ts';
 import type { Codec } from '../serde/codec.ts';
 import { restore, type Restored } from '../task/restore.ts';
 import { UserStore } from '../task/user-store.ts';
@@ -24,74 +25,94 @@ export interface StoreOwner {
 export interface CatchUpOptions {
   readonly partition: number;
   readonly onProgress: (restored: number, total: number) => void;
+  /** Ends it early, with the signal's reason; the store then stands where it was. */
+  readonly signal?: AbortSignal;
 }
+
+/** What a join has committed of its two inputs, by topic. */
+export type JoinCommitted = ReadonlyMap<string, Committed>;
 
 /** Users whose checksums are remembered from a read to a write; here everything is written unread. */
 const REMEMBERED_KEYS = 1_000;
-/** A command that is interrupted ends: the store then stands where it was. */
+/** A command that is interrupted ends. */
 const NEVER = new AbortController().signal;
 
 /** The store of a feature task as of `committed`. Errors as of `restore` and of opening a store; it is closed then. */
 export async function committedUsers(
   owner: StoreOwner,
   committed: Committed,
-  { partition, onProgress }: CatchUpOptions,
+  options: CatchUpOptions,
 ): Promise<{ readonly store: UserStore; readonly restored: Restored }> {
-  const { config, log, codec, logger, deleteRetentionMs } = owner;
-  const layout = layoutOf(config);
-  const [layoutHash, stateCodec] = [stateLayoutHash(layout), new StateCodec(layout)];
-  const folder = owner.storeFolder('user-actions', partition);
-  const store = await UserStore.open(folder, { layoutHash, stateCodec, logger, rememberedKeys: REMEMBERED_KEYS });
-  try {
-    const input = { topic: 'user-actions', partition };
-    const restored = await restore(committed, {
-      ...{ log, codec, stateCodec, store, input, layoutHash, deleteRetentionMs, signal: NEVER, onProgress },
-    });
-    return { store, restored };
-  } catch (error) {
-    await store.close();
-    throw error;
-  }
+  const store = await openUsers(owner, options.partition);
+  return { store, restored: await orClose(store, catchUpUsers(owner, store, committed, options)) };
 }
 
 /** The store of a join; `undefined` where the join has committed nothing. */
 export async function committedJoin(
   owner: StoreOwner,
-  { partition, onProgress }: CatchUpOptions,
-): Promise<{ readonly store: JoinStore; readonly position: JoinPosition } | undefined> {
-  const { config, log, codec, logger, deleteRetentionMs } = owner;
-  const at: JoinPartitions = {
-    features: { topic: 'sequence-features', partition },
-    embeddings: { topic: 'user-embeddings', partition },
-    ranking: { topic: 'ranking-features', partition },
-  };
-  const committed = await committedTogether(owner, [at.features, at.embeddings]);
+  options: CatchUpOptions,
+): Promise<{ readonly store: JoinStore; readonly restored: RestoredJoin } | undefined> {
+  const committed = await joinCommitted(owner, options.partition);
   if (committed === undefined) return undefined;
+  const store = await openJoined(owner, options.partition);
+  return { store, restored: await orClose(store, catchUpJoined(owner, store, committed, options)) };
+}
+
+export function openUsers(owner: StoreOwner, partition: number): Promise<UserStore> {
+  const { config, logger } = owner;
   const layout = layoutOf(config);
-  const layoutHash = stateLayoutHash(layout);
-  const folder = owner.storeFolder('join', partition);
-  const store = await JoinStore.open(folder, { stateLayoutHash: layoutHash, rememberedKeys: REMEMBERED_KEYS, logger });
-  try {
-    const { position } = await restoreJoin({
-      ...{ log, codec, store, at, layoutHash, deleteRetentionMs, signal: NEVER, onProgress },
-      writer: { committed: async ({ topic }) => committed.get(topic) },
-      records: new RankingRecords({ codec, layout, partition }),
-    });
-    return { store, position };
-  } catch (error) {
-    await store.close();
-    throw error;
-  }
+  return UserStore.open(owner.storeFolder('user-actions', partition), {
+    ...{ layoutHash: stateLayoutHash(layout), stateCodec: new StateCodec(layout) },
+    ...{ logger, rememberedKeys: REMEMBERED_KEYS },
+  });
+}
+
+export function catchUpUsers(
+  { config, log, codec, deleteRetentionMs }: StoreOwner,
+  store: UserStore,
+  committed: Committed,
+  { partition, onProgress, signal = NEVER }: CatchUpOptions,
+): Promise<Restored> {
+  const layout = layoutOf(config);
+  return restore(committed, {
+    ...{ log, codec, store, deleteRetentionMs, signal, onProgress },
+    ...{ stateCodec: new StateCodec(layout), layoutHash: stateLayoutHash(layout) },
+    input: { topic: 'user-actions', partition },
+  });
+}
+
+export function openJoined(owner: StoreOwner, partition: number): Promise<JoinStore> {
+  const { config, logger } = owner;
+  return JoinStore.open(owner.storeFolder('join', partition), {
+    ...{ stateLayoutHash: stateLayoutHash(layoutOf(config)), rememberedKeys: REMEMBERED_KEYS, logger },
+  });
+}
+
+export function catchUpJoined(
+  { config, log, codec, deleteRetentionMs }: StoreOwner,
+  store: JoinStore,
+  committed: JoinCommitted,
+  { partition, onProgress, signal = NEVER }: CatchUpOptions,
+): Promise<RestoredJoin> {
+  const layout = layoutOf(config);
+  return restoreJoin({
+    ...{ log, codec, store, deleteRetentionMs, signal, onProgress },
+    ...{ at: joinPartitions(partition), layoutHash: stateLayoutHash(layout) },
+    writer: { committed: async ({ topic }) => committed.get(topic) },
+    records: new RankingRecords({ codec, layout, partition }),
+  });
 }
 
 /** Of one commit: its owner may go on meanwhile, and a commit between two questions would show a place that never was. */
-async function committedTogether(
+export async function joinCommitted(
   { log, config }: StoreOwner,
-  inputs: readonly TopicPartition[],
-): Promise<ReadonlyMap<string, Committed> | undefined> {
+  partition: number,
+): Promise<JoinCommitted | undefined> {
+  const { features, embeddings } = joinPartitions(partition);
+  const inputs = [features, embeddings];
   for (;;) {
     const [first, second] = [await ask(), await ask()];
-    if (JSON.stringify(first) !== JSON.stringify(second)) continue;
+    if (!isDeepStrictEqual(first, second)) continue;
     const found = inputs.flatMap(({ topic }, index) => {
       const committed = first[index];
       return committed === undefined ? [] : [[topic, committed] as const];
@@ -101,5 +122,20 @@ async function committedTogether(
 
   async function ask(): Promise<(Committed | undefined)[]> {
     return Promise.all(inputs.map((input) => log.committed(config.appId, input)));
+  }
+}
+
+const joinPartitions = (partition: number): JoinPartitions => ({
+  features: { topic: 'sequence-features', partition },
+  embeddings: { topic: 'user-embeddings', partition },
+  ranking: { topic: 'ranking-features', partition },
+});
+
+async function orClose<T>(store: UserStore | JoinStore, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    await store.close();
+    throw error;
   }
 }

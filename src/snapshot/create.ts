@@ -76,7 +76,7 @@ async function takeStores(
     if (joined === undefined) continue;
     await joined.store.close();
     const joinFiles = await takeStore(owner.storeFolder('join', partition), storeIn(folder, 'join', partition));
-    taken.join.push({ partition, position: joined.position, files: joinFiles });
+    taken.join.push({ partition, position: joined.restored.position, files: joinFiles });
   }
   if (taken.features.length === 0) throw new FreshetError('APP_UNKNOWN', config.appId);
   return taken;

@@ -4,8 +4,9 @@
  */
 import type { TopicDeclaration } from '../../topics/index.ts';
 import { FreshetError, invariant } from '../base/errors.ts';
-import { absentTopics, committedBy, EMPTY_MANIFEST, findPartition } from '../log/embedded-manifest.ts';
-import { movedEnds, nextManifest, ownTask, type Manifest } from '../log/embedded-manifest.ts';
+import { absentTopics, EMPTY_MANIFEST, findPartition } from '../log/embedded-manifest.ts';
+import { committedBy, enterCommit, fence, movedEnds, nextManifest, ownTask } from '../log/embedded-manifest.ts';
+import type { Manifest } from '../log/embedded-manifest.ts';
 import { Waiters } from '../log/embedded-waiters.ts';
 import { partitionName } from '../log/log.ts';
 import type { AwaitedPosition, CommitRequest, Committed, Log, LogRecord, NewRecord } from '../log/log.ts';
@@ -72,11 +73,7 @@ export class MemoryLog implements Log {
   }
 
   async openWriter(taskId: string): Promise<TaskWriter> {
-    const epoch = this.write((next) => {
-      const task = next.tasks.get(taskId) ?? { epoch: 0, committed: new Map<string, Committed>() };
-      next.tasks.set(taskId, { ...task, epoch: task.epoch + 1 });
-      return task.epoch + 1;
-    });
+    const epoch = this.write((next) => fence(next, taskId));
     let open = true;
     const assertOpen = (): void => invariant(open, `the writer of task ${taskId} is closed`);
     return {
@@ -128,13 +125,8 @@ export class MemoryLog implements Log {
   private commit(next: Manifest, taskId: string, epoch: number, request: CommitRequest): void {
     const task = ownTask(next, taskId, epoch);
     const metadata = request.metadata(movedEnds(this.manifest, this.ended(next, request.outputs)));
-    const committed = new Map(task.committed);
-    for (const { input, offset } of request.offsets) {
-      findPartition(next, input);
-      committed.set(partitionName(input), { offset, metadata });
-    }
+    enterCommit(next, taskId, task, request.offsets, metadata);
     this.put(next, request.outputs);
-    next.tasks.set(taskId, { epoch, committed });
   }
 
   /** The manifest after these records, of which none is put yet: metadata that fails must leave no trace. */
