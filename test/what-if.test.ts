@@ -160,8 +160,8 @@ describe('the configuration to compare with', () => {
 
   it('takes keys from a file, and a model relative to the working folder', () => {
     const changes = changesIn('{"model": "models/next", "counterHalfLivesMs": [5]}', 'a.json');
-    expect(changedConfig(config, changes, '/work')).toMatchObject({
-      model: '/work/models/next',
+    expect(changedConfig(config, changes, '/srv/freshet')).toMatchObject({
+      model: '/srv/freshet/models/next',
       counterHalfLivesMs: [5],
     });
   });
