@@ -1,59 +1,20 @@
 /**
  * A member of a Kafka consumer group that fetches nothing: it joins, beats and leaves, and says which partitions are its
  * own. kafkajs's consumer beats only between two fetches, asks for the offsets of all partitions at every join, and after
- * five errors leaves the group and starts anew. So the four requests are sent here, over a kafkajs connection of their
- * own: the broker holds the answer to a join back, and with it everything that waits behind it on its connection.
+ * five errors leaves the group and starts anew.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { FreshetError } from '../base/errors.ts';
-import { KafkaCluster, type KafkaClusterOptions } from '../log/kafka-cluster.ts';
 import { kafkaConfig } from '../log/kafka-connection.ts';
 import { kafkaError, protocolCode } from '../log/kafka-errors.ts';
-import {
-  ASSIGNER_NAME,
-  assignPartitions,
-  decodeAssignment,
-  decodeMember,
-  encodeAssignment,
-  encodeMember,
-} from './assigner.ts';
 import type { Deployment } from './deployment.ts';
+import { GroupCoordinator, type GroupCoordinatorOptions } from './group-coordinator.ts';
 import type { Assignment, Membership } from './membership.ts';
 
-export interface GroupMemberOptions {
-  readonly cluster: KafkaClusterOptions;
-  readonly groupId: string;
-  /** Partition p of all of them goes to one member. */
-  readonly topics: readonly string[];
-  readonly partitions: number;
-  readonly sessionTimeoutMs: number;
+export interface GroupMemberOptions extends GroupCoordinatorOptions {
   readonly heartbeatIntervalMs: number;
   readonly logger: Logger;
-}
-
-/** The part of kafkajs's brokers that groups need. */
-interface Coordinator {
-  joinGroup(request: {
-    groupId: string;
-    sessionTimeout: number;
-    rebalanceTimeout: number;
-    memberId: string;
-    groupProtocols: { name: string; metadata: Buffer }[];
-  }): Promise<{
-    generationId: number;
-    leaderId: string;
-    memberId: string;
-    members: { memberId: string; memberMetadata: Buffer }[];
-  }>;
-  syncGroup(request: {
-    groupId: string;
-    generationId: number;
-    memberId: string;
-    groupAssignment: { memberId: string; memberAssignment: Buffer }[];
-  }): Promise<{ memberAssignment: Buffer }>;
-  heartbeat(request: { groupId: string; groupGenerationId: number; memberId: string }): Promise<unknown>;
-  leaveGroup(request: { groupId: string; memberId: string }): Promise<unknown>;
 }
 
 /** The group goes on, and this member has to join it again. */
@@ -65,13 +26,10 @@ const INPUTS = ['user-actions', 'sequence-features', 'user-embeddings'];
 /** Within one attempt; the member makes as many as it takes. */
 const PATIENCE_MS = 5_000;
 const FIRST_RETRY_MS = 100;
-const LEAVE_TIMEOUT_MS = 3_000;
 
 export class GroupMember implements Membership {
   private readonly options: GroupMemberOptions;
-  private cluster: KafkaCluster;
-  private coordinator: Coordinator | undefined;
-  private memberId = '';
+  private readonly coordinator: GroupCoordinator;
   /** Settles when no join is under way. */
   private decided: Promise<void> = Promise.resolve();
   private beatNow = new AbortController();
@@ -79,7 +37,7 @@ export class GroupMember implements Membership {
 
   constructor(options: GroupMemberOptions) {
     this.options = options;
-    this.cluster = new KafkaCluster(options.cluster);
+    this.coordinator = new GroupCoordinator(options);
   }
 
   async run(serve: (assignment: Assignment) => void, signal: AbortSignal): Promise<void> {
@@ -102,7 +60,7 @@ export class GroupMember implements Membership {
         }
       }
     } finally {
-      await this.leave();
+      await this.coordinator.leave();
     }
   }
 
@@ -114,7 +72,7 @@ export class GroupMember implements Membership {
     const { generation, partitions } = this.current;
     let replaced: unknown = partitions.includes(partition) ? null : 'it has another assignment';
     try {
-      await this.heartbeat();
+      await this.coordinator.heartbeat(generation);
     } catch (error) {
       const code = protocolCode(error) ?? '';
       if (REPLACED.has(code)) replaced = error;
@@ -128,32 +86,9 @@ export class GroupMember implements Membership {
   }
 
   private async join(): Promise<void> {
-    const { groupId, partitions, sessionTimeoutMs, logger } = this.options;
-    const topics = this.options.topics.map((topic) => this.cluster.topicName(topic));
-    const { partitions: owned, generation } = this.current;
-    this.coordinator = (await this.cluster.coordinator('group', groupId)) as unknown as Coordinator;
-    const joined = await this.coordinator.joinGroup({
-      groupId,
-      sessionTimeout: sessionTimeoutMs,
-      // Members beat whatever their tasks do, so one that has not come back by then is dead.
-      rebalanceTimeout: sessionTimeoutMs,
-      memberId: this.memberId,
-      groupProtocols: [{ name: ASSIGNER_NAME, metadata: encodeMember(topics, owned, generation) }],
-    });
-    this.memberId = joined.memberId;
-    const isLeader = joined.leaderId === joined.memberId;
-    const assigned = isLeader ? assignPartitions(joined.members.map(decodeMember), partitions) : new Map<string, []>();
-    const { memberAssignment } = await this.coordinator.syncGroup({
-      groupId,
-      generationId: joined.generationId,
-      memberId: joined.memberId,
-      groupAssignment: [...assigned].map(([memberId, each]) => ({
-        memberId,
-        memberAssignment: encodeAssignment(topics, each),
-      })),
-    });
-    this.current = { generation: joined.generationId, partitions: decodeAssignment(memberAssignment) };
-    logger.info({ code: 'ASSIGNED', ...this.current, isLeader }, 'partitions assigned');
+    const { isLeader, ...assignment } = await this.coordinator.join(this.current);
+    this.current = assignment;
+    this.options.logger.info({ code: 'ASSIGNED', ...assignment, isLeader }, 'partitions assigned');
   }
 
   /** Beats until the group calls to join again, or until the signal. */
@@ -162,15 +97,8 @@ export class GroupMember implements Membership {
       this.beatNow = new AbortController();
       const early = AbortSignal.any([signal, this.beatNow.signal]);
       await sleep(this.options.heartbeatIntervalMs, undefined, { signal: early }).catch(() => undefined);
-      if (!signal.aborted) await untilAborted(this.heartbeat(), signal);
+      if (!signal.aborted) await untilAborted(this.coordinator.heartbeat(this.current.generation), signal);
     }
-  }
-
-  private async heartbeat(): Promise<void> {
-    const { coordinator, memberId } = this;
-    if (coordinator === undefined) throw new FreshetError('LOG_UNAVAILABLE', 'not yet a member of the group');
-    const { generation } = this.current;
-    await coordinator.heartbeat({ groupId: this.options.groupId, groupGenerationId: generation, memberId });
   }
 
   /** Makes ready to join again; throws what a person has to mend. */
@@ -179,26 +107,15 @@ export class GroupMember implements Membership {
     const reason = protocolCode(error) ?? '';
     if (REJOIN.has(reason)) {
       logger.info({ code: 'REJOINING', reason }, 'joining the group again');
-      if (reason === 'UNKNOWN_MEMBER_ID') this.memberId = '';
+      if (reason === 'UNKNOWN_MEMBER_ID') this.coordinator.forgetMember();
       return;
     }
     const known = kafkaError(error, `membership of group ${groupId}`);
     if (known.code !== 'LOG_UNAVAILABLE') throw known;
     logger.warn({ code: known.code, detail: known.detail }, 'the group cannot be reached; trying again');
-    // kafkajs keeps what it knew of the brokers: addresses that answer no more, a coordinator that has moved.
-    this.coordinator = undefined;
-    await this.cluster.close();
-    this.cluster = new KafkaCluster(this.options.cluster);
+    await this.coordinator.reconnect();
     const delayMs = Math.min(heartbeatIntervalMs, FIRST_RETRY_MS * 2 ** Math.min(retry, 10));
     await sleep(delayMs, undefined, { signal }).catch(() => undefined);
-  }
-
-  /** So that the others need not wait until the session has timed out. */
-  private async leave(): Promise<void> {
-    const { coordinator, memberId, options } = this;
-    const leaving = coordinator?.leaveGroup({ groupId: options.groupId, memberId }).catch(() => undefined);
-    await Promise.race([leaving, sleep(LEAVE_TIMEOUT_MS, undefined, { ref: false })]);
-    await this.cluster.close();
   }
 }
 

@@ -3,9 +3,6 @@
  * task, and each task its own loop, so that one that waits or restores holds up no other. Partitions that stay are not
  * interrupted when others come and go.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { addCounts } from '../base/counts.ts';
-import { FreshetError } from '../base/errors.ts';
 import type { Scorer } from '../intent/scorer.ts';
 import type { LaggingTask } from '../observe/lag.ts';
 import type { WorkerEvents } from '../observe/worker-observer.ts';
@@ -13,11 +10,13 @@ import type { TaskState } from '../task/life.ts';
 import type { TaskObserver, TaskRef } from '../task/observer.ts';
 import type { Deployment } from './deployment.ts';
 import { confirmedLog } from './confirmed-log.ts';
+import { closeWhateverHappens } from './forced-close.ts';
 import type { Assignment, Membership } from './membership.ts';
 import { PartitionTasks } from './partition-tasks.ts';
 import { Permits } from './permits.ts';
 import { Standby } from './standby.ts';
 import type { LoopShared } from './task-loop.ts';
+import { progressOf, resultOf } from './totals.ts';
 import type { Progress, RunResult } from './worker.ts';
 
 export interface GroupWorkerOptions {
@@ -40,9 +39,6 @@ export interface GroupWorkerOptions {
 const AT_ONCE = 2;
 const IDLE_MS = 5_000;
 const UNTIL_END_IDLE_MS = 50;
-/** How long the tasks may take to close; then the log is closed under them, which ends every wait for a broker. */
-const CLOSE_TIMEOUT_MS = 12_000;
-const FORCED_CLOSE_TIMEOUT_MS = 5_000;
 
 export class GroupWorker {
   private readonly options: GroupWorkerOptions;
@@ -92,7 +88,7 @@ export class GroupWorker {
     }, leave.signal);
     try {
       await Promise.race([stopped.promise, this.done.promise, this.failed.promise, member]);
-      return this.result();
+      return resultOf(this.tasks.values(), this.served());
     } finally {
       signal.removeEventListener('abort', stop);
       this.assignment = undefined;
@@ -165,7 +161,7 @@ export class GroupWorker {
       observer: this.observer(),
       ...(onStep && { onStep }),
       onProgress: () => {
-        this.options.onProgress?.(this.progress());
+        this.options.onProgress?.(progressOf(this.tasks.values(), this.served()));
         this.checkCaughtUp();
       },
       onError: (error) => {
@@ -218,42 +214,10 @@ export class GroupWorker {
     return (this.assignment?.partitions ?? []).map((partition) => this.tasks.get(partition)!);
   }
 
-  private progress(): Progress {
-    const lag = this.served().reduce((sum, tasks) => sum + tasks.lag, 0);
-    return { records: this.sum('records'), lag, features: this.sum('features') };
-  }
-
-  private result(): RunResult {
-    const counts: Record<string, number> = {};
-    for (const tasks of this.served()) {
-      addCounts(counts, Object.entries(tasks.counts));
-    }
-    return { records: this.sum('records'), features: this.sum('features'), ranked: this.sum('ranked'), counts };
-  }
-
-  private sum(of: 'records' | 'features' | 'ranked'): number {
-    return [...this.tasks.values()].reduce((sum, tasks) => sum + tasks.totals[of], 0);
-  }
-
-  /** What a commit under way came to when its broker does not answer is for the next owner of the task to find out. */
   private async close(leave: AbortController): Promise<void> {
-    const { log, logger } = this.options.deployment;
-    const closed = Promise.all([...[...this.tasks.values()].map((tasks) => tasks.release()), this.standby?.close()]);
-    if (await within(CLOSE_TIMEOUT_MS, closed)) return;
-    const detail = `tasks were not closed within ${CLOSE_TIMEOUT_MS / 1000} s`;
-    logger.warn({ code: 'LOG_UNAVAILABLE', detail }, 'closing the log under them');
-    // A commit may wait for the group too, on connections of the member's own.
-    leave.abort();
-    await within(FORCED_CLOSE_TIMEOUT_MS, log.close());
-    if (await within(FORCED_CLOSE_TIMEOUT_MS, closed)) return;
-    closed.catch(() => undefined);
-    throw new FreshetError('LOG_UNAVAILABLE', detail);
+    const closed = [...this.tasks.values()].map((tasks) => tasks.release());
+    await closeWhateverHappens(Promise.all([...closed, this.standby?.close()]), this.options.deployment, leave);
   }
-}
-
-/** Whether the work has ended by then; rejects as it does. */
-async function within(ms: number, work: Promise<unknown>): Promise<boolean> {
-  return Promise.race([work.then(() => true), sleep(ms, false, { ref: false })]);
 }
 
 const refsOf = ({ partitions }: Assignment): TaskRef[] =>
