@@ -82,6 +82,33 @@ describe('an assignment', () => {
   });
 });
 
+describe('an assignment that is taken back', () => {
+  it('while a task asks for the end of its input, before it starts, fails nothing', async () => {
+    await open();
+    await group.append(0, 3, USERS);
+    const asked = Promise.withResolvers<void>();
+    const answered = Promise.withResolvers<void>();
+    const log = logWith((own) => ({
+      endOffset: async (at) => {
+        if (at.topic === 'user-actions') {
+          asked.resolve();
+          await answered.promise;
+        }
+        return own.endOffset(at);
+      },
+    }));
+    const a = group.worker('a', { log });
+    a.membership.assign(1, ...ALL);
+    await asked.promise;
+    a.membership.assign(2);
+    answered.resolve();
+    a.membership.assign(3, ...ALL);
+    await group.untilConsumed(3 * USERS);
+    await a.stop();
+    expect(await group.newestFeatures()).toEqual(await undisturbed([0, 3]));
+  });
+});
+
 describe('a partition that another worker has taken', () => {
   const TIMES = { kafkaHeartbeatIntervalMs: 100, kafkaSessionTimeoutMs: 400 };
 

@@ -120,8 +120,9 @@ export class PartitionTasks {
     this.task = task;
     return {
       ref,
-      start: async () => {
+      start: async (signal) => {
         this.inputEnd ??= await log.endOffset({ topic: 'user-actions', partition });
+        signal.throwIfAborted();
         await task.start();
       },
       step: async () => {

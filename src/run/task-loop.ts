@@ -15,7 +15,8 @@ import type { Permits } from './permits.ts';
 /** What the loop needs of a task; both kinds are that. */
 export interface LoopTask {
   readonly ref: TaskRef;
-  start(): Promise<void>;
+  /** Rejects with the signal's reason if that comes before the task has begun: it is closed then. */
+  start(signal: AbortSignal): Promise<void>;
   /** `waitingFor`: the item-vector version without which the task cannot go on. */
   step(): Promise<{ readonly records: number; readonly waitingFor: string | null }>;
   /** Where the next record of each input is expected. */
@@ -78,7 +79,7 @@ export class TaskLoop {
     const close = (): void => void task.close().catch(() => undefined); // Below it is waited for.
     signal.addEventListener('abort', close, { once: true });
     try {
-      await this.patiently(() => shared.restores.use(() => task.start(), signal), signal);
+      await this.patiently(() => shared.restores.use(() => task.start(signal), signal), signal);
       for (;;) await this.round(signal);
     } catch (error) {
       const isOver = signal.aborted && (error === signal.reason || isRetryable(error) || isAbort(error));
