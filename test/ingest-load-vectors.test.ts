@@ -66,6 +66,54 @@ describe('loading item vectors', () => {
     expect((await readAll(bench.log, 'item-embeddings'))[0]!.timestampMs).toBe(5);
   });
 
+  it('joins named vectors part behind part; a part that an item lacks is zeros', async () => {
+    const rows = [
+      { itemId: 'both', image: [1, -0.5], text: [0.25] },
+      { itemId: 'no-text', image: [0, 1], text: null },
+      { itemId: 'no-image', text: [-1] },
+    ];
+    const json = (all: object[]): string => all.map((row) => `${JSON.stringify(row)}\n`).join('');
+    const map = { vector: 'image:2+text:1' };
+    const { manifest } = await loadItems(await write('parts.ndjson', json(rows)), 'v1', { map });
+    expect(manifest).toMatchObject({ rowCount: 3, dimension: 3 });
+    const whole = [
+      { itemId: 'both', vector: [1, -0.5, 0.25] },
+      { itemId: 'no-text', vector: [0, 1, 0] },
+      { itemId: 'no-image', vector: [0, 0, -1] },
+    ];
+    const same = await loadItems(await write('whole.ndjson', json(whole)), 'v2');
+    expect(same.manifest).toEqual(manifest);
+    const change = [
+      { itemId: 'both', image: null, text: null },
+      { itemId: 'no-text', image: [1, 1], text: [1] },
+    ];
+    const changed = await loadItems(await write('change.ndjson', json(change)), 'v3', { map, base: 'v1' });
+    expect(changed).toMatchObject({ removals: 1, manifest: { rowCount: 2, dimension: 3 } });
+    const csv = 'itemId,image,text\nboth,1 -0.5,0.25\nno-text,0 1,\nno-image,,-1\n';
+    expect((await loadItems(await write('parts.csv', csv), 'v4', { map })).manifest).toEqual(manifest);
+  });
+
+  it.each([
+    [
+      'a part of another dimension',
+      { itemId: 'a', image: [1], text: [1] },
+      'image: the vector has 1 components, not 2',
+    ],
+    ['a part that is no vector', { itemId: 'a', image: [1, 2], text: 'x' }, 'text: component 0 of the vector is not'],
+    ['no part at all', { itemId: 'a' }, 'no vector'],
+    [
+      'only parts that are null, without a base',
+      { itemId: 'a', image: null, text: null },
+      'only a version with --base',
+    ],
+  ])('of several parts refuses %s', async (_name, row, detail) => {
+    const file = await write('bad.ndjson', `${JSON.stringify(row)}\n`);
+    await expect(loadItems(file, 'v1', { map: { vector: 'image:2+text:1' } })).rejects.toMatchObject({
+      code: 'VECTOR_INVALID',
+      detail: expect.stringContaining(detail) as string,
+    });
+  });
+
   it('gives the same content from NDJSON and CSV, plain or packed', async () => {
     const { manifest } = await loadItems(fixture('items.parquet'), 'v1');
     const rows = Array.from({ length: 10 }, (_, n) => ({ itemId: `item-${n}`, vector: fixtureVector(n) })).reverse();

@@ -19,13 +19,14 @@ import {
 import { invalid, readId, readVectorRows } from './load-vectors.ts';
 import type { LoadVectorsOptions } from './load-vectors.ts';
 import type { Column, Row } from './row.ts';
-import { pack, quantize, readVector } from './vector-value.ts';
+import { readParts, vectorParts, type VectorPart } from './vector-parts.ts';
+import { pack, quantize } from './vector-value.ts';
 import type { PackedVector } from './vector-value.ts';
 
 export interface LoadItemVectorsOptions extends LoadVectorsOptions {
   /** The complete version that this one is a change on. Default: none, the version stands alone. */
   readonly base?: string;
-  /** Field to column, where they differ. */
+  /** Field to column, where they differ. `vector` may name several: see vectorParts. */
   readonly map?: Readonly<Partial<Record<'itemId' | 'vector' | 'scale', string>>>;
   /** Timestamp of the records, milliseconds since the epoch. Default: now. */
   readonly timestampMs?: number;
@@ -86,18 +87,20 @@ async function readContent(
   base: ItemManifest | undefined,
   take: (row: ItemRow) => Promise<void>,
 ): Promise<{ manifest: ItemManifest; removals: number }> {
-  const [id, vector, scale] = [options.map?.itemId ?? 'itemId', options.map?.vector ?? 'vector', options.map?.scale];
+  const { itemId: id = 'itemId', vector = 'vector', scale } = options.map ?? {};
+  const parts = vectorParts(vector);
   const columns: Column[] = [
     { name: id, required: true },
-    { name: vector, required: true },
     { name: scale ?? 'scale', required: scale !== undefined },
+    ...parts.map(({ column }) => ({ name: column, required: true })),
   ];
   const hash = new ContentHash();
   const seen = new Set<string>();
   let dimension = base?.dimension;
   let removals = 0;
   await readVectorRows(options, columns, async (row, file) => {
-    const { itemId, packed, digest } = readItemRow(row, file.isInt8(vector));
+    const isInt8 = parts.every(({ column }) => file.isInt8(column));
+    const { itemId, packed, digest } = readItemRow(row, parts, isInt8);
     if (seen.has(itemId)) throw invalid(row.line, 'the item occurs a second time');
     if (seen.size === MAX_VERSION_ITEMS) throw invalid(row.line, `more than ${MAX_VERSION_ITEMS} items`);
     seen.add(itemId);
@@ -119,10 +122,10 @@ async function readContent(
   return { manifest, removals };
 }
 
-function readItemRow(row: Row, isInt8: boolean): ItemRow {
-  const [id, value, scale] = row.values;
+function readItemRow(row: Row, parts: readonly VectorPart[], isInt8: boolean): ItemRow {
+  const [id, scale, ...values] = row.values;
   const itemId = readId(row, id, 'itemId');
-  const numbers = readVector(value);
+  const numbers = readParts(values, parts);
   if (typeof numbers === 'string') throw invalid(row.line, numbers);
   if (numbers === null) return { itemId, packed: null, digest: rowDigest(itemId, 0, null) };
   const hasScale = scale !== undefined && scale !== null && scale !== '';
