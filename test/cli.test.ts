@@ -60,6 +60,7 @@ describe('help', () => {
           'join',
           'load',
           'migrate',
+          'model scores',
           'read',
           'replay',
           'reset',

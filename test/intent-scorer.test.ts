@@ -12,18 +12,26 @@ import type { Action } from '../state/action.ts';
 import { foldOne, scoreBits, smallTable, wholeWindow, windows } from './fixtures/intent/rows.ts';
 
 const SMALL = packagePath('test', 'fixtures', 'intent', 'small');
+/** Whatever recurrence a model is of, and whatever the shape of its state: the port asks for the same. */
+const FORMS = [
+  ['a GRU', SMALL],
+  ['a linear recurrence of two levels', packagePath('test', 'fixtures', 'intent', 'two-level')],
+] as const;
 
 let scorer: Scorer;
 let folder: string;
 
 beforeAll(async () => {
-  scorer = await OnnxScorer.load(SMALL);
   folder = await mkdtemp(path.join(tmpdir(), 'freshet-intent-'));
 });
 
 afterAll(() => rm(folder, { recursive: true }));
 
-describe('a score', () => {
+describe.each(FORMS)('a score of %s', (_form, form) => {
+  beforeAll(async () => {
+    scorer = await OnnxScorer.load(form);
+  });
+
   it('does not depend on the rows that share the call, nor on where a window is cut', async () => {
     const table = smallTable(scorer.dimension);
     const other = smallTable(scorer.dimension, 'v2');
@@ -151,12 +159,13 @@ describe('a score', () => {
 
 describe('loading a model', () => {
   it('gives the same hash again, and another one for another card or other weights', async () => {
-    expect(scorer.hash).toMatch(/^[0-9a-f]{16}$/);
-    expect((await OnnxScorer.load(SMALL)).hash).toBe(scorer.hash);
+    const { hash } = await OnnxScorer.load(SMALL);
+    expect(hash).toMatch(/^[0-9a-f]{16}$/);
+    expect((await OnnxScorer.load(SMALL)).hash).toBe(hash);
     const documented = await changedCard((card) => ({ ...card, script: 'elsewhere.py' }));
-    expect((await OnnxScorer.load(documented)).hash).toBe(scorer.hash);
+    expect((await OnnxScorer.load(documented)).hash).toBe(hash);
     const renamed = await changedCard((card) => ({ ...card, surfaces: ['web', 'ios', 'android'] }));
-    expect((await OnnxScorer.load(renamed)).hash).not.toBe(scorer.hash);
+    expect((await OnnxScorer.load(renamed)).hash).not.toBe(hash);
   });
 
   it.each([
@@ -169,6 +178,7 @@ describe('loading a model', () => {
     ['itemVectorSpace', (card: Card) => without(card, 'itemVectorSpace')],
     ['gapBoundsSeconds', (card: Card) => ({ ...card, gapBoundsSeconds: [60, 60] })],
     ['inputs', (card: Card) => ({ ...card, inputs: [{ name: 'x' }] })],
+    ['dims.H', (card: Card) => ({ ...card, inputs: shaped(card, ['B', 2, 3]) })],
     ['dims.O', (card: Card) => ({ ...card, outcomes: ['click'] })],
     ['dims.A', (card: Card) => ({ ...card, actionTypes: ['view'] })],
     ['sha256 is', (card: Card) => ({ ...card, sha256: '0'.repeat(64) })],
@@ -206,6 +216,11 @@ type Card = Record<string, unknown>;
 
 function without(card: Card, field: string): Card {
   return Object.fromEntries(Object.entries(card).filter(([name]) => name !== field));
+}
+
+/** A card's inputs, the hidden state in this shape. */
+function shaped(card: Card, shape: readonly (string | number)[]): object[] {
+  return (card['inputs'] as object[]).map((input, index) => (index === 0 ? { ...input, shape } : input));
 }
 
 let copies = 0;

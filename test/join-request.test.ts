@@ -8,6 +8,7 @@ import { requestJoin, type RequestJoinOptions } from '../src/join/request-join.t
 import type { VersionContent } from '../src/intent/lineage-cache.ts';
 import type { ItemEmbeddingRecord } from '../topics/records.ts';
 import { codec, featuresRecord, JoinStream } from './join-harness.ts';
+import { readModelJson } from './quality-harness.ts';
 import { publishTestVersion } from './support/item-version.ts';
 import { tempDir } from './support/temp-dir.ts';
 
@@ -150,6 +151,10 @@ describe('a request fails', () => {
 });
 
 describe('the weights', () => {
+  const SHIPPED = readModelJson<object>('ranker', 'card.json');
+  /** The shipped card with another join section, which is JSON. */
+  const cardOf = (section: string): string => JSON.stringify(SHIPPED).replace(/}$/, `, "join": ${section}}`);
+
   function cardWith(text: string): string {
     const folder = join(tempDir(), 'ranker');
     mkdirSync(folder);
@@ -158,8 +163,8 @@ describe('the weights', () => {
   }
 
   it('are read from the ranker’s card', async () => {
-    const card = { name: 'ranker', join: { what: 'a sum', weights: { realtime: 0.5, longTerm: 2, noVector: 1 } } };
-    expect(await readJoinWeights(cardWith(JSON.stringify(card)))).toEqual({ realtime: 0.5, longTerm: 2 });
+    const card = cardOf('{"what": "a sum", "weights": {"realtime": 0.5, "longTerm": 2, "noVector": 1}}');
+    expect(await readJoinWeights(cardWith(card))).toEqual({ realtime: 0.5, longTerm: 2 });
   });
 
   it('of the shipped ranker can be read', async () => {
@@ -168,14 +173,15 @@ describe('the weights', () => {
   });
 
   it.each([
-    ['not JSON', '{'],
-    ['no object', '3'],
-    ['without a join section', '{"name": "ranker"}'],
-    ['without a weight', '{"join": {"weights": {"realtime": 1}}}'],
-    ['with a weight that is no number', '{"join": {"weights": {"realtime": 1, "longTerm": "2"}}}'],
-    ['with a weight beyond all numbers', '{"join": {"weights": {"realtime": 1, "longTerm": 1e999}}}'],
-  ])('are refused with MODEL_INVALID from a card that is %s', async (_, text) => {
-    await expect(readJoinWeights(cardWith(text))).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+    ['not JSON', '{', 'is not JSON'],
+    ['no object', '3', 'expected object'],
+    ['without a join section', cardOf('null'), 'join: '],
+    ['without a weight', cardOf('{"weights": {"realtime": 1}}'), 'join.weights.longTerm: '],
+    ['with a weight that is no number', cardOf('{"weights": {"realtime": 1, "longTerm": "2"}}'), 'longTerm: '],
+    ['with a weight beyond all numbers', cardOf('{"weights": {"realtime": 1, "longTerm": 1e999}}'), 'longTerm: '],
+  ])('are refused with MODEL_INVALID from a card that is %s', async (_, text, problem) => {
+    const message = expect.stringContaining(problem) as string;
+    await expect(readJoinWeights(cardWith(text))).rejects.toMatchObject({ code: 'MODEL_INVALID', message });
   });
 
   it('are refused with MODEL_INVALID where there is no card', async () => {

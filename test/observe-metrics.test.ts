@@ -47,7 +47,7 @@ describe('names', () => {
     expect(name).not.toMatch(/_(ms|millis|milliseconds|kb|mb|percent)(_|$)/);
     expect(help).toMatch(/^[A-Z0-9].*\.$/);
     // No user, item, offset or host: each of these would be a series of its own.
-    const known = ['task', 'partition', 'outcome', 'state', 'code', 'class', 'health', 'version'];
+    const known = ['task', 'partition', 'outcome', 'state', 'code', 'class', 'health', 'version', 'quantity'];
     expect(known).toEqual(expect.arrayContaining([...labels]));
   });
 

@@ -19,6 +19,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   inspect: async () => (await import('./inspect.ts')).inspectCommand(),
   join: async () => (await import('./join.ts')).joinCommand(),
   vectors: async () => (await import('./vectors.ts')).vectorsCommand(),
+  model: async () => (await import('./model.ts')).modelCommand(),
   asof: async () => (await import('./asof.ts')).asofCommand(),
   backfill: async () => (await import('./backfill.ts')).backfillCommand(),
   skew: async () => (await import('./skew.ts')).skewCommand(),

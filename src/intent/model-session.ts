@@ -4,8 +4,10 @@ import { FreshetError } from '../base/errors.ts';
 import { BATCH_SIZES, CELLS_MAX, type BatchSize } from './packing.ts';
 
 export interface ModelShape {
-  /** H: size of the hidden state. */
+  /** H: numbers of the hidden state, whatever its shape. */
   readonly hiddenSize: number;
+  /** The hidden state's shape in the model, behind the rows; their product is H. */
+  readonly stateShape: readonly number[];
   /** D: components of an item vector. */
   readonly dimension: number;
   /** O: intent vectors a row. */
@@ -16,7 +18,7 @@ export interface ModelShape {
 
 /** One call's inputs. Cell (t, b) of a call of B rows is t · B + b; the arrays are longer than any one call needs. */
 export interface ModelInputs {
-  /** [B, H] */
+  /** [B, H], H in the order of the state's shape */
   readonly hidden: Float32Array;
   /** [T, B, D] */
   readonly itemVectors: Float32Array;
@@ -107,12 +109,12 @@ export class ModelSession implements ModelRunner {
 
   async run(size: BatchSize, steps: number): Promise<ModelOutputs> {
     const { hidden, itemVectors, hasVector, actionTypes, surfaces, gaps, lengths } = this.inputs;
-    const { hiddenSize, dimension } = this.shape;
+    const { hiddenSize, stateShape, dimension } = this.shape;
     const cells = size * steps;
     const outputs = this.#outputs.get(size);
     if (outputs === undefined) throw new FreshetError('INTERNAL', `no batch has ${size} rows`);
     const feeds = {
-      hidden: new Tensor('float32', hidden.subarray(0, size * hiddenSize), [size, hiddenSize]),
+      hidden: new Tensor('float32', hidden.subarray(0, size * hiddenSize), [size, ...stateShape]),
       item_vectors: new Tensor('float32', itemVectors.subarray(0, cells * dimension), [steps, size, dimension]),
       has_vector: new Tensor('float32', hasVector.subarray(0, cells), [steps, size]),
       action_types: new Tensor('int32', actionTypes.subarray(0, cells), [steps, size]),
@@ -136,13 +138,13 @@ interface OutputTensors {
 
 /** The runtime writes into these: no allocation a call. */
 function outputTensors(size: BatchSize, shape: ModelShape): OutputTensors {
-  const { hiddenSize, dimension, outcomeCount, actionTypeCount } = shape;
+  const { hiddenSize, stateShape, dimension, outcomeCount, actionTypeCount } = shape;
   const hidden = new Float32Array(size * hiddenSize);
   const intent = new Float32Array(size * outcomeCount * dimension);
   const propensity = new Float32Array(size * actionTypeCount);
   return {
     tensors: {
-      hidden_out: new Tensor('float32', hidden, [size, hiddenSize]),
+      hidden_out: new Tensor('float32', hidden, [size, ...stateShape]),
       intent: new Tensor('float32', intent, [size, outcomeCount, dimension]),
       propensity: new Tensor('float32', propensity, [size, actionTypeCount]),
     },

@@ -7,6 +7,7 @@ import { cardSemantics, readModelFolder, type ModelCard } from './model-card.ts'
 import { ModelSession, type ModelOutputs, type ModelRunner } from './model-session.ts';
 import { packBatches, PACKING_VERSION, STEPS_MAX, type Batch } from './packing.ts';
 import { checkParity } from './parity.ts';
+import type { ScoreDistribution } from './score-distribution.ts';
 import { softmax } from './softmax.ts';
 import type { FoldRow, Score, Scorer } from './scorer.ts';
 
@@ -27,6 +28,7 @@ export class OnnxScorer implements Scorer {
   readonly hiddenSize: number;
   readonly outcomes: readonly string[];
   readonly actionTypes: readonly string[];
+  readonly trainedScores: ScoreDistribution | undefined;
   readonly #model: ModelRunner;
   readonly #encoder: ActionEncoder;
   /** Calls share the model's buffers, so folds wait for one another; as many wait as there are tasks. */
@@ -39,6 +41,7 @@ export class OnnxScorer implements Scorer {
     this.hiddenSize = card.dims.H;
     this.outcomes = card.outcomes;
     this.actionTypes = card.actionTypes;
+    this.trainedScores = card.scores;
     this.#model = model;
     this.#encoder = new ActionEncoder(card.dims.D, card);
   }

@@ -4,6 +4,7 @@
  */
 import type { Action } from '../../state/action.ts';
 import type { ItemTable } from './item-table.ts';
+import type { ScoreDistribution } from './score-distribution.ts';
 
 /** One user's turn: fold `actions` (oldest first, at least one) into `hidden`. */
 export interface FoldRow {
@@ -40,6 +41,8 @@ export interface Scorer {
   readonly hiddenSize: number;
   readonly outcomes: readonly string[];
   readonly actionTypes: readonly string[];
+  /** How the scores were distributed at training, as the card says; undefined: it does not. */
+  readonly trainedScores?: ScoreDistribution | undefined;
   /** Scores each row; the result does not depend on which rows share the call, nor on how a window is cut in steps. */
   fold(rows: readonly FoldRow[]): Promise<Score[]>;
 }

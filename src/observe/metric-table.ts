@@ -136,6 +136,19 @@ export const METRICS = {
     help: 'Errors of the Kafka client that reached a task, by class (migrated, retry, fatal) and code.',
     labels: ['class', 'code'],
   },
+  scoresCompared: {
+    type: 'counter',
+    name: 'freshet_scores_compared_total',
+    help: "Scores compared with their distribution at training; 0 if the model's card does not have it.",
+    labels: [],
+  },
+  scoreDrift: {
+    type: 'gauge',
+    name: 'freshet_score_drift_index',
+    help: 'Population stability index of the newest 5,000 to 10,000 scores against training; the worst thread.',
+    labels: ['quantity'],
+    merged: 'max',
+  },
   partitions: {
     type: 'gauge',
     name: 'freshet_partitions',

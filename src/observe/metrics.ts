@@ -5,6 +5,7 @@ import type { TaskState } from '../task/life.ts';
 import type { CommitReport, TaskObserver, TaskRef } from '../task/observer.ts';
 import { BoundedLabel, instrument } from './instrument.ts';
 import type { METRICS } from './metric-table.ts';
+import type { ScoreDrift } from './score-drift.ts';
 
 /** A metric as a thread hands it to another one: what prom-client calls JSON, fit for a structured clone. */
 export interface MetricJson {
@@ -57,6 +58,9 @@ export class Metrics implements TaskObserver {
   private readonly restoredRecords = this.make('restoredRecords');
   private readonly retries = this.make('retries');
   private readonly clientErrors = this.make('clientErrors');
+  private readonly scoresCompared = this.make('scoresCompared');
+  private readonly scoreDrift = this.make('scoreDrift');
+  private drift: ScoreDrift | undefined;
 
   constructor({ now = Date.now }: MetricsOptions = {}) {
     this.now = now;
@@ -121,9 +125,23 @@ export class Metrics implements TaskObserver {
     if (kind !== undefined) this.clientErrors.inc({ class: kind, code });
   }
 
+  /** Tells from now on how far the scores have moved. */
+  watchDrift(drift: ScoreDrift): void {
+    this.drift = drift;
+  }
+
   /** All values, for `mergeMetrics` in the thread that is asked for them. */
   async snapshot(): Promise<MetricJson[]> {
+    this.tellDrift();
     return this.registry.getMetricsAsJSON();
+  }
+
+  /** The index costs a logarithm a bucket: it is made when it is asked for, not at each score. */
+  private tellDrift(): void {
+    if (this.drift === undefined) return;
+    this.scoresCompared.reset();
+    this.scoresCompared.inc(this.drift.compared);
+    for (const { quantity, index } of this.drift.indices()) this.scoreDrift.set({ quantity }, index);
   }
 
   private freshness(task: TaskRef, { newestEventTimeMs, newestArrivalTimeMs }: CommitReport): void {

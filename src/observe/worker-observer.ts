@@ -3,6 +3,7 @@
  * and health to whoever answers for the process. In another thread that is a message; the report survives the copy.
  */
 import type { FreshetError } from '../base/errors.ts';
+import type { Scorer } from '../intent/scorer.ts';
 import type { Log } from '../log/log.ts';
 import type { TaskState } from '../task/life.ts';
 import type { CommitReport, TaskObserver, TaskRef } from '../task/observer.ts';
@@ -10,6 +11,7 @@ import type { HealthReport } from './health.ts';
 import { probeLag, type LaggingTask } from './lag.ts';
 import { Metrics, type MetricJson } from './metrics.ts';
 import { EventLoopDelay, threadMetrics } from './runtime-metrics.ts';
+import { ScoreDrift, watchedScorer } from './score-drift.ts';
 import { WorkerHealth } from './worker-health.ts';
 
 export interface WorkerReport {
@@ -110,6 +112,16 @@ export class WorkerObserver implements WorkerEvents {
     };
     const intervalMs = this.options.lagIntervalMs ?? LAG_INTERVAL_MS;
     void probeLag({ log, tasks, measured, intervalMs, signal: this.closing.signal });
+  }
+
+  /** The same scorer; what it gives is compared with training from now on, if the model's card says how that was. */
+  watchScores(scorer: Scorer): Scorer {
+    if (scorer.trainedScores === undefined) return scorer;
+    const drift = new ScoreDrift(scorer, scorer.trainedScores);
+    this.metrics.watchDrift(drift);
+    return watchedScorer(scorer, (score) => {
+      drift.add(score);
+    });
   }
 
   /** Reports now; otherwise it happens by itself. */

@@ -1,11 +1,9 @@
 /** The reference rankers: one small ONNX model an arm, all with the same non-personal features, as their card says. */
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { z } from 'zod';
 import { FreshetError, invariant } from '../base/errors.ts';
 import { packagePath } from '../base/package-root.ts';
+import { readCard, readModelFile, sha256, text, vouchedCard } from '../intent/vouched-card.ts';
 import { NP_FEATURES } from './np-features.ts';
 
 /** Non-personal; with the daily long-term vector; with the intent of the stream; with both. */
@@ -25,13 +23,12 @@ export const RANKER_FEATURES: readonly string[] = [
 const ROWS_MAX = 4_096;
 
 const armCard = z.looseObject({
-  file: z.string().min(1),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'is no SHA-256 in hex'),
+  file: text,
+  sha256,
   features: z.array(z.enum(RANKER_FEATURES)).min(1),
 });
-const cardSchema = z.looseObject({
+const cardSchema = vouchedCard.extend({
   arms: z.looseObject({ np: armCard, 'np+longterm': armCard, 'np+intent': armCard, hybrid: armCard }),
-  trainedOn: z.looseObject({ toExclusive: z.iso.datetime() }),
 });
 
 interface Model {
@@ -55,12 +52,11 @@ export class Rankers {
    * One load a process: sessions that are created again leak memory.
    */
   static async load(folder = packagePath('models', 'ranker')): Promise<Rankers> {
-    const card = parseCard(await readPart(folder, 'card.json'));
+    const card = await readCard(folder, cardSchema);
+    await readModelFile(folder, card.parity.file);
     const open = async (arm: Arm): Promise<Model> => {
-      const { file, sha256, features } = card.arms[arm];
-      const bytes = await readPart(folder, file);
-      const found = createHash('sha256').update(bytes).digest('hex');
-      if (found !== sha256) throw invalid(`arms.${arm}: sha256 is ${sha256}, but ${file} has ${found}`);
+      const { file, sha256: hash, features } = card.arms[arm];
+      const bytes = await readModelFile(folder, file, hash);
       return {
         session: await openSession(bytes, file),
         columns: features.map((name) => RANKER_FEATURES.indexOf(name)),
@@ -116,31 +112,7 @@ async function openSession(bytes: Uint8Array, file: string): Promise<InferenceSe
     throw new FreshetError('MODEL_INVALID', `onnxruntime cannot load ${file}`, { cause });
   }
   const names = [...session.inputNames, ...session.outputNames].join();
-  if (names !== 'features,score') throw invalid(`${file} has ${names}, not an input features and an output score`);
+  if (names !== 'features,score')
+    throw new FreshetError('MODEL_INVALID', `${file} has ${names}, not an input features and an output score`);
   return session;
 }
-
-function parseCard(bytes: Buffer): z.infer<typeof cardSchema> {
-  let json: unknown;
-  try {
-    json = JSON.parse(bytes.toString('utf8'));
-  } catch (cause) {
-    throw new FreshetError('MODEL_INVALID', 'the ranker’s card.json is not JSON', { cause });
-  }
-  const parsed = cardSchema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  throw invalid(parsed.error.issues.map((issue) => `${issue.path.join('.') || 'it'}: ${issue.message}`).join('; '));
-}
-
-async function readPart(folder: string, file: string): Promise<Buffer> {
-  try {
-    return await readFile(join(folder, file));
-  } catch (cause) {
-    throw new FreshetError('MODEL_INVALID', `${join(folder, file)} cannot be read`, { cause });
-  }
-}
-
-const invalid = (detail: string): FreshetError =>
-  new FreshetError('MODEL_INVALID', `the ranker’s card.json: ${detail}`, {
-    remedy: 'Restore models/ranker from the release, or build it again with models/train/run.sh.',
-  });

@@ -66,7 +66,7 @@ async function runInGroup(job: WorkerJob, deployment: Deployment, observer: Work
   const { signal, untilEnd, onProgress, onCaughtUp } = job;
   const worker = new GroupWorker({
     deployment,
-    scorer: await deployment.loadScorer(),
+    scorer: observer.watchScores(await deployment.loadScorer()),
     membership: membershipOf(deployment),
     ...{ signal, untilEnd, onProgress, observer },
     ...(onCaughtUp && { onCaughtUp }),
@@ -79,7 +79,7 @@ async function runAlone(job: WorkerJob, deployment: Deployment, observer: Worker
   const { signal, untilEnd, onProgress, logger, config } = job;
   const worker = new Worker({
     deployment,
-    scorer: await deployment.loadScorer(),
+    scorer: observer.watchScores(await deployment.loadScorer()),
     ...{ signal, onProgress, observer },
   });
   try {

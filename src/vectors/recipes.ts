@@ -1,26 +1,25 @@
 /** The cards of the shipped item and user vectors, as recipes that a builder follows. */
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { FreshetError } from '../base/errors.ts';
 import { packagePath } from '../base/package-root.ts';
+import { readCard, readModelFile, sha256, text, vouchedCard } from '../intent/vouched-card.ts';
 import type { ItemVectorRecipe } from './item-vectors.ts';
 import type { UserVectorRecipe } from './user-vectors.ts';
 
 const DAY_MS = 86_400_000;
 const weights = z.record(z.string(), z.number());
 
-const itemCard = z.looseObject({
-  space: z.string(),
+const itemCard = vouchedCard.extend({
+  space: text,
   dim: z.int().positive(),
   rawDim: z.int().positive(),
   k: z.int().positive(),
   weights: weights.refine((all) => Object.values(all).every(Number.isInteger), 'weights must be integers'),
-  projection: z.looseObject({ file: z.string(), sha256: z.string() }),
+  projection: z.looseObject({ file: text, sha256 }),
 });
 
-const userCard = z.looseObject({ space: z.string(), halfLifeDays: z.number().positive(), weights });
+const userCard = vouchedCard.extend({ space: text, halfLifeDays: z.number().positive(), weights });
 
 export interface Recipes {
   readonly items: ItemVectorRecipe;
@@ -31,14 +30,14 @@ export interface Recipes {
 export async function readRecipes(models = packagePath('models')): Promise<Recipes> {
   const itemFolder = join(models, 'item-vectors');
   const item = await readCard(itemFolder, itemCard);
-  const user = await readCard(join(models, 'long-term'), userCard);
+  const userFolder = join(models, 'long-term');
+  const user = await readCard(userFolder, userCard);
+  await readModelFile(itemFolder, item.parity.file);
+  await readModelFile(userFolder, user.parity.file);
   if (user.space !== item.space) {
     throw new FreshetError('MODEL_INVALID', `long-term vectors live in ${user.space}, item vectors in ${item.space}`);
   }
-  const bytes = await readFile(join(itemFolder, item.projection.file));
-  if (createHash('sha256').update(bytes).digest('hex') !== item.projection.sha256) {
-    throw new FreshetError('MODEL_INVALID', `${item.projection.file} is not the file that its card describes`);
-  }
+  const bytes = await readModelFile(itemFolder, item.projection.file, item.projection.sha256);
   const projection = new Float32Array(item.rawDim * item.dim);
   if (bytes.length !== projection.byteLength) {
     throw new FreshetError(
@@ -58,18 +57,4 @@ export async function readRecipes(models = packagePath('models')): Promise<Recip
     },
     users: { halfLifeMs: user.halfLifeDays * DAY_MS, weights: user.weights },
   };
-}
-
-async function readCard<T>(folder: string, schema: z.ZodType<T>): Promise<T> {
-  const file = join(folder, 'card.json');
-  let content: unknown;
-  try {
-    content = JSON.parse(await readFile(file, 'utf8'));
-  } catch (cause) {
-    throw new FreshetError('MODEL_INVALID', `${file} cannot be read`, { cause });
-  }
-  const parsed = schema.safeParse(content);
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
-  throw new FreshetError('MODEL_INVALID', `${file}: ${problems.join('; ')}`);
 }
