@@ -1,4 +1,4 @@
-/** Python with the packages of an example, installed once into a cache. */
+/** Python with the packages of a file of requirements, installed once into a cache. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,13 +10,9 @@ const INSTALL_TIMEOUT_MS = 150_000;
 const REMEDY = 'install Python 3.9 or newer with its venv module (Debian: apt-get install python3-venv)';
 
 /** The virtual environment's folder. Fails with the remedy where there is no Python. */
-export function pythonEnvironment(example = 'python'): string {
-  const requirements = packagePath('examples', example, 'requirements.txt');
-  const version = run(
-    'python3',
-    ['--version'],
-    `python3 is needed by examples/${example} and cannot be run: ${REMEDY}`,
-  );
+export function pythonEnvironment(file = 'examples/python/requirements.txt'): string {
+  const requirements = packagePath(file);
+  const version = run('python3', ['--version'], `python3 is needed for ${file} and cannot be run: ${REMEDY}`);
   const key = createHash('sha256').update(version).update(readFileSync(requirements)).digest('hex').slice(0, 16);
   const folder = join(defaultCacheDir(), `python-${key}`);
   const complete = join(folder, 'complete');
@@ -25,11 +21,7 @@ export function pythonEnvironment(example = 'python'): string {
   mkdirSync(folder, { recursive: true });
   run('python3', ['-m', 'venv', folder], `python3 cannot make a virtual environment: ${REMEDY}`);
   const install = ['install', '--quiet', '--requirement', requirements];
-  run(
-    join(folder, 'bin', 'pip'),
-    install,
-    `the packages of examples/${example} cannot be installed: check the network`,
-  );
+  run(join(folder, 'bin', 'pip'), install, `the packages of ${file} cannot be installed: check the network`);
   writeFileSync(complete, '');
   return folder;
 }
