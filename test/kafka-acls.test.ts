@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import kafkajs, { type AclEntry, type Admin } from 'kafkajs';
+import { pino } from 'pino';
 import { beforeAll, afterAll, describe, expect, it } from 'vitest';
 import { loadConfig, type Config } from '../src/base/config.ts';
 import { FreshetError } from '../src/base/errors.ts';
@@ -15,14 +16,25 @@ import { protocolCode } from '../src/log/kafka-errors.ts';
 import { missingAcl } from '../src/log/kafka-missing-acl.ts';
 import { applyTopics, checkTopics, planTopics } from '../src/log/kafka-topics.ts';
 import { openKafkaLog } from '../src/log/kafka.ts';
+import { JoinTask } from '../src/join/join-task.ts';
 import type { Log, NewRecord } from '../src/log/log.ts';
+import { refuseLiveMembers } from '../src/migrate/live-members.ts';
+import { migrateInPlace } from '../src/migrate/migrate.ts';
+import type { ResetOwner } from '../src/migrate/reset-plan.ts';
+import { resetApplication } from '../src/migrate/reset.ts';
 import { Deployment } from '../src/run/deployment.ts';
 import { membershipOf } from '../src/run/group-member.ts';
+import { createSnapshot } from '../src/snapshot/create.ts';
+import { FeatureTask } from '../src/task/feature-task.ts';
 import { declareTopics, type TopicName } from '../topics/index.ts';
+import { fakeScorer } from './support/fake-scorer.ts';
 import { kafkaForTests, startOwnKafka } from './support/kafka.ts';
+import { actionRecord } from './support/stream.ts';
 import { tempDir } from './support/temp-dir.ts';
 
 const APP_ID = 'features';
+/** That the application is migrated to, and back. */
+const NEXT_ID = 'next';
 const PARTITIONS = 1;
 const PASSWORD = 'a-password';
 const TOPICS = declareTopics(PARTITIONS);
@@ -58,11 +70,12 @@ afterAll(() => root.disconnect());
 /** Not the name of the administrator of the broker, who may do everything. */
 const userOf = (role: Role): string => `freshet-${role}`;
 
-const configOf = (role: Role): Config =>
+const configOf = (role: Role, flags: Record<string, unknown> = {}): Config =>
   loadConfig({
     env: { FRESHET_KAFKA_SASL_PASSWORD: PASSWORD },
     flags: {
       ...{ brokers: kafka.brokers, registry: kafkaForTests().registry, appId: APP_ID, partitions: PARTITIONS },
+      ...flags,
       ...{ kafkaTls: true, kafkaTlsCaFile: kafka.tls!.caFile },
       ...{ kafkaSaslMechanism: 'scram-sha-512', kafkaSaslUsername: userOf(role), kafkaSessionTimeoutMs: 10_000 },
     },
@@ -144,6 +157,25 @@ const WORK: Readonly<Record<Role, (config: Config) => Promise<void>>> = {
       await log.committed(APP_ID, { topic: 'user-actions', partition: 0 });
     });
   },
+  mover: async (config) => {
+    await refuseLiveMembers(config, logger);
+    await withLog(config, async (log) => {
+      const inputs = (['user-actions', 'sequence-features', 'user-embeddings'] satisfies TopicName[]).map((topic) => ({
+        topic,
+        partition: 0,
+      }));
+      const writer = await log.openWriter(`${APP_ID}-user-actions-0`);
+      await writer.committed(inputs[0]!);
+      await read(log, 'user-actions', 'item-embeddings', 'sequence-features', 'action-history');
+      await log.endOffset({ topic: 'rejected-actions', partition: 0 });
+      const outputs = (['sequence-features', 'action-history'] satisfies TopicName[]).map(record);
+      await writer.commit({
+        outputs,
+        offsets: inputs.map((input) => ({ input, offset: 0 })),
+        metadata: () => '{}',
+      });
+    });
+  },
   admin: async (config) => {
     for (;;) {
       const existing = (await root.listTopics()).filter((name) => TOPICS.some((topic) => topic.name === name));
@@ -193,6 +225,55 @@ const failureOf = (role: Role): Promise<FreshetError | undefined> =>
       throw error;
     },
   );
+
+/** Before the others, who write what no application would. */
+describe('with the roles that are documented', () => {
+  const scorer = fakeScorer();
+  const open = (role: Role, flags?: Record<string, unknown>): Promise<Deployment> =>
+    Deployment.open(configOf(role, flags), pino({ level: 'silent' }));
+  const ownerOf = (deployment: Deployment): ResetOwner => ({
+    ...deployment,
+    storeFolder: deployment.storeFolder.bind(deployment),
+    loadScorer: () => Promise.resolve(scorer),
+  });
+  const onProgress = (): void => undefined;
+
+  async function work(deployment: Deployment): Promise<void> {
+    const storeFolder = (kind: 'user-actions' | 'join'): string => deployment.storeFolder(kind, 0);
+    for (const task of [
+      new FeatureTask({ ...deployment, scorer, partition: 0, storeFolder: storeFolder('user-actions') }),
+      new JoinTask({ ...deployment, partition: 0, storeFolder: storeFolder('join') }),
+    ]) {
+      await task.start();
+      while ((await task.step()).records > 0);
+      await task.close();
+    }
+  }
+
+  it('an application is consumed, kept, set back and handed to another', async () => {
+    const [loader, worker, reader, mover] = [
+      await open('loader'),
+      await open('worker'),
+      await open('reader'),
+      await open('mover'),
+    ];
+    const actions = [1, 2, 3].map((at) => actionRecord({ userId: `user-${at}`, eventTimeMs: at }));
+    await loader.log.append(actions.map((each) => ({ topic: 'user-actions', partition: 0, ...each })));
+    await work(worker);
+    const { manifest } = await createSnapshot(reader, { onProgress });
+    expect(manifest.features).toMatchObject([{ partition: 0, offset: actions.length }]);
+    await refuseLiveMembers(mover.config, logger);
+    const resets = await resetApplication(ownerOf(mover), { target: { offset: 0 }, onProgress });
+    expect(resets).toMatchObject([{ from: actions.length, to: 0, removed: actions.length }]);
+    await work(worker);
+
+    await allow('mover', aclsOf('mover', NEXT_ID));
+    const next = await open('mover', { appId: NEXT_ID, sequences: [{ name: 'engagement', windowSize: 50 }] });
+    const migrated = await migrateInPlace({ from: ownerOf(mover), to: ownerOf(next), isDryRun: false, onProgress });
+    expect(migrated).toMatchObject([{ offset: actions.length, users: actions.length }]);
+    for (const { log } of [loader, worker, reader, mover, next]) await log.close();
+  });
+});
 
 describe.each(ROLES)('a user that is a %s', (role) => {
   it('can do its work with the ACLs that are documented', async () => {

@@ -1,8 +1,11 @@
 /** What a Kafka cluster that denies by default must allow each kind of user of Freshet: the data behind docs/security.md. */
 import { declareTopics, type TopicName } from '../../topics/index.ts';
 
-export const ROLES = ['worker', 'loader', 'reader', 'admin'] as const;
-/** worker: `run`. loader: `load` and `vectors`. reader: everything that looks only. admin: `topics plan|apply`. */
+export const ROLES = ['worker', 'loader', 'reader', 'mover', 'admin'] as const;
+/**
+ * worker: `run`. loader: `load` and `vectors`. reader: everything that looks only, snapshots among it. mover: `reset` and
+ * `migrate`, for the application id of either side. admin: `topics plan|apply`.
+ */
 export type Role = (typeof ROLES)[number];
 
 export type Operation = 'Read' | 'Write' | 'Create' | 'Describe' | 'DescribeConfigs' | 'AlterConfigs';
@@ -45,6 +48,14 @@ export function aclsOf(role: Role, appId: string): readonly Acl[] {
       return [
         ...topics('Read', ...TOPICS),
         { resource: 'Group', name: appId, pattern: 'literal', operation: 'Describe' },
+      ];
+    case 'mover':
+      return [
+        ...topics('Read', 'user-actions', 'item-embeddings', 'user-embeddings', 'sequence-features', 'action-history'),
+        ...topics('Write', 'sequence-features', 'action-history'),
+        ...topics('Describe', 'rejected-actions', 'ranking-features'),
+        { resource: 'Group', name: appId, pattern: 'literal', operation: 'Read' },
+        { resource: 'TransactionalId', name: `${appId}-`, pattern: 'prefixed', operation: 'Write' },
       ];
     case 'admin':
       return [...topics('Describe', ...TOPICS), ...topics('AlterConfigs', ...TOPICS), ...topics('Create', ...TOPICS)];

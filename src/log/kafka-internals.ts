@@ -58,6 +58,9 @@ export interface Broker {
   readonly versions: unknown;
   connect(): Promise<void>;
   findGroupCoordinator(group: { groupId: string; coordinatorType: number }): Promise<{ coordinator: BrokerAddress }>;
+  describeGroups(request: { groupIds: readonly string[] }): Promise<{
+    groups: readonly { readonly members: readonly { readonly clientHost: string }[] }[];
+  }>;
   initProducerId(identity: {
     transactionalId?: string;
     transactionTimeout: number;
