@@ -12,6 +12,7 @@ const SLOWEST = [
   'killed',
   'kafka-container',
   'kafka-worker',
+  'kafka-audit',
   'demo',
   'feature-task.properties',
   'kafka-interop',

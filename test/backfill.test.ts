@@ -139,6 +139,22 @@ describe('rows', () => {
     expect(result.itemVersions).toMatchObject({ v1: expect.any(Number) as number });
   });
 
+  it('list the whole window where asked to: all that the model folds', async () => {
+    const lines = [...live.values()].map(({ record }) => `${record.userId},${record.version + 1}`);
+    const source = labels('whole.csv', ['userId,position', ...lines]);
+    const { rows } = await make({ source, wholeWindow: true });
+    let longest = 0;
+    for (const row of rows) {
+      const { record } = live.get(`${row['partition'] as number} ${row['version'] as bigint}`)!;
+      for (const { name, itemIds, actionTypes, actionTypeIndex } of record.sequences) {
+        expect(row[`${name}_itemIds`]).toEqual(itemIds);
+        expect(row[`${name}_actionTypes`]).toEqual(actionTypeIndex.map((index) => actionTypes[index]));
+        longest = Math.max(longest, itemIds.length);
+      }
+    }
+    expect(longest).toBe(7); // K + C - 1 of the longer sequence
+  });
+
   it('come in the order of partition and position, whatever the order of the labels', async () => {
     const lines = Array.from(
       { length: 500 },
@@ -270,7 +286,7 @@ describe('a dataset', () => {
     const lines = Array.from({ length: 60 }, (_, at) => `user-${at % (USERS + 2)},${at * 10_000},i1,${at % 2},${at}é`);
     const source = labels('python.csv', ['userId,time,itemId,label,note', ...lines]);
     const { out, rows } = await make({ source, keep: ['note'], withRecord: true, partRows: 25 });
-    const python = join(pythonEnvironment('training'), 'bin', 'python');
+    const python = join(pythonEnvironment('examples/training/requirements.txt'), 'bin', 'python');
     const script = packagePath('examples', 'training', 'read_rows.py');
     const printed = execFileSync(python, [script, out], { encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 });
     const read = printed

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { pino } from 'pino';
 import { afterAll, describe, expect, it } from 'vitest';
+import { courseOf } from '../src/replay/course.ts';
 import { PartitionReplay } from '../src/replay/partition-replay.ts';
 import { seedBefore } from '../src/replay/seed.ts';
 import type { SequenceFeaturesRecord } from '../topics/records.ts';
@@ -89,8 +90,9 @@ describe('a replay of a partition', () => {
         const newest = new Map<string, number>();
         const replayed = await withReplay(lane, async (replay) => {
           const { log, codec, config } = lane.stream;
+          const course = await courseOf(log, config.appId, replay.input);
           const begun = await seedBefore(replay, start, {
-            ...{ log, codec, config, partition: lane.partition, commitSpan: 3 },
+            ...{ log, codec, config, course, partition: lane.partition, commitSpan: 3 },
           });
           expect(begun).toBeGreaterThanOrEqual(Math.max(0, start - 3));
           const made = new Map<string, string>();

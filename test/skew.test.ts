@@ -223,7 +223,22 @@ describe('ranking-features', () => {
     expect(await skewOf([], { kind: 'topic' })).toMatchObject({ served: rows.length, equal: rows.length });
     await append([{ ...written[3]!, realtime: { ...written[3]!.realtime!, propensity: [0.5, 0.5] } }]);
     const report = await skewOf([], { kind: 'topic' });
-    expect(report).toMatchObject({ served: rows.length + 1, equal: rows.length });
+    expect(report).toMatchObject({ served: rows.length + 1, equal: rows.length, undated: 0 });
     expect(skewed(report)).toEqual({ propensity: { code: 1 } });
+  });
+
+  it('without a realtime side tell of no moment, and are counted as such', async () => {
+    const report = await skewOf([], { kind: 'topic' });
+    const longTermOnly = {
+      ...{ userId: 'new', hasRealtime: false, realtime: null, hasLongTerm: false },
+      longTerm: null,
+    };
+    await stream.log.append([
+      {
+        ...{ topic: 'ranking-features', partition: 0, timestampMs: 0, key: Buffer.from('new') },
+        value: stream.codec.encode('ranking-features-value', longTermOnly),
+      },
+    ]);
+    expect(await skewOf([], { kind: 'topic' })).toEqual({ ...report, served: report.served + 1, undated: 1 });
   });
 });

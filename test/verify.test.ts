@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import { wrapLog } from '../src/log/wrapped-log.ts';
 import type { Log, LogRecord } from '../src/log/log.ts';
 import { FreshetError } from '../src/base/errors.ts';
+import { inputLog } from '../src/replay/input-log.ts';
 import { verify, type VerifyOptions } from '../src/replay/verify.ts';
 import type { VerifyReport } from '../src/replay/verify-report.ts';
 import type { SequenceFeaturesRecord } from '../topics/records.ts';
@@ -73,6 +74,15 @@ function altered(log: Log, topic: string, offset: number, alter: (record: LogRec
 const decoded = ({ codec }: Stream, { value }: LogRecord): SequenceFeaturesRecord =>
   codec.decode('sequence-features-value', value!);
 
+/** The log without one record, and no word about it. */
+const without = (log: Log, topic: string, offset: number): Log =>
+  wrapLog(log, {
+    read: async (at, from, limits) => {
+      const records = await log.read(at, from, limits);
+      return at.topic === topic ? records.filter((record) => record.offset !== offset) : records;
+    },
+  });
+
 /** An action in the middle of the log, of a user who acts later too. */
 async function someAction(stream: Stream, from = 120): Promise<{ offset: number; userId: string }> {
   const record = (await stream.read('user-actions')).find(({ offset, key, value }) => offset >= from && key && value)!;
@@ -137,6 +147,20 @@ describe('verification', () => {
     const report = await check(stream, { log: altered(stream.log, 'user-actions', offset, () => undefined) });
     expect(report.causes).toMatchObject([{ cause: 'input missing', offset, records: affected.length }]);
   });
+
+  it.each([{ emit: 'action' }, { emit: 'commit' }])(
+    'tells an input record that is gone, emitted with %o',
+    async (flags) => {
+      const stream = await consumed(flags);
+      const { offset, userId } = await someAction(stream);
+      const affected = await recordsOf(stream, userId, offset);
+      const report = await check(stream, { log: without(stream.log, 'user-actions', offset) });
+      expect(report.causes).toMatchObject([
+        { cause: 'input missing', topic: 'user-actions', offset, records: affected.length },
+      ]);
+      expect(report).toMatchObject({ gaps: [], missing: 0, compared: report.equal + affected.length });
+    },
+  );
 
   it.each([{ emit: 'action' }, { emit: 'commit' }])('tells an altered action, emitted with %o', async (flags) => {
     const stream = await consumed(flags);
@@ -209,13 +233,7 @@ describe('verification', () => {
     const stream = await consumed();
     const all = await stream.read('sequence-features');
     const last = all.findLast(({ value }) => value !== null)!;
-    const log = wrapLog(stream.log, {
-      read: async (at, from, limits) => {
-        const records = await stream.log.read(at, from, limits);
-        return at.topic === 'sequence-features' ? records.filter(({ offset }) => offset !== last.offset) : records;
-      },
-    });
-    const report = await check(stream, { log });
+    const report = await check(stream, { log: without(stream.log, 'sequence-features', last.offset) });
     const { version } = decoded(stream, last);
     expect(report).toMatchObject({ missing: 1, differing: 0, extra: 0 });
     expect(report.causes).toMatchObject([{ cause: 'output missing', topic: 'user-actions', offset: version }]);
@@ -225,17 +243,46 @@ describe('verification', () => {
     const stream = await consumed({ emit: 'action' });
     // As if older features had been compacted away.
     const start = 200;
-    const log = wrapLog(stream.log, {
-      read: async (at, from, limits) => {
-        const records = await stream.log.read(at, from, limits);
-        if (at.topic !== 'sequence-features') return records;
-        return records.filter((record) => record.value !== null && decoded(stream, record).version >= start);
-      },
-    });
+    const input = { topic: 'sequence-features', partition: 0 };
+    const keeps = (record: LogRecord): boolean => record.value !== null && decoded(stream, record).version >= start;
+    const log = inputLog({ source: stream.log, input, end: await stream.log.endOffset(input), keeps });
     const report = await check(stream, { log, stretches: [{ ...WHOLE, from: start }], stepRecords: 10 });
     expect(report.unverifiable).toBeGreaterThan(0);
     expect(report.unverifiable).toBeLessThan(USERS * 4);
     expect(report).toMatchObject({ differing: 0, extra: 0, missing: 0, causes: [] });
     expect(report.equal).toBeGreaterThan(100);
+  });
+
+  it('that is interrupted tells where to go on, and the two together miss nothing', async () => {
+    const stream = await consumed();
+    const all = await stream.read('sequence-features');
+    const emitted = all.filter(({ value }) => value !== null).map((record) => decoded(stream, record));
+    // The last record of a user in the middle of the log is lost.
+    const lost = emitted.find(({ userId, version }, at) => {
+      const isLast = emitted.slice(at + 1).every((later) => later.userId !== userId);
+      return isLast && version > 150;
+    })!;
+    const { offset } = all.find(
+      ({ value }, at) => value !== null && decoded(stream, all[at]!).version === lost.version,
+    )!;
+    const log = without(stream.log, 'sequence-features', offset);
+    const starts = Array.from({ length: 4 }, (_, at) => 20 + at * 115);
+    for (const interrupted of [...starts, lost.version - 1, lost.version + 30]) {
+      const controller = new AbortController();
+      let records = 0;
+      const onProgress = (taken: number): void => {
+        records += taken;
+        if (records > interrupted) controller.abort();
+      };
+      const first = await check(stream, { log, stepRecords: 10, onProgress, signal: controller.signal });
+      expect(first.complete).toBe(interrupted > ACTIONS);
+      const from = first.next.get(0)!;
+      const second = await check(stream, { log, stretches: [{ ...WHOLE, from }], stepRecords: 10 });
+      expect(second.complete).toBe(true);
+      expect(first.missing + second.missing).toBe(1);
+      expect(first.equal + second.equal).toBeGreaterThanOrEqual(emitted.length - 1);
+      expect(first).toMatchObject({ differing: 0, extra: 0, unverifiable: 0 });
+      expect(second).toMatchObject({ differing: 0, extra: 0, unverifiable: 0 });
+    }
   });
 });

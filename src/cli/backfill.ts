@@ -18,6 +18,7 @@ interface BackfillFlags extends Record<string, unknown> {
   readonly timeUnit?: 's' | 'ms' | 'us';
   readonly lag: number;
   readonly vectorLag?: number;
+  readonly wholeWindow?: boolean;
   readonly withRecord?: boolean;
   readonly strict?: boolean;
   readonly json?: boolean;
@@ -46,6 +47,7 @@ export function backfillCommand(): Command {
     .addOption(new Option('--time-unit <unit>', 'Unit of numeric times (default: ms).').choices(['s', 'ms', 'us']))
     .option('--lag <time>', 'From an arrival until features were servable: 0, 500ms, 2s, 1m.', lagOption, 0)
     .option('--vector-lag <time>', 'The same of long-term vectors, from their timestamp (default: --lag).', lagOption)
+    .option('--whole-window', 'Sequences as the model folds them, not only the K actions that readers are shown.')
     .option('--with-record', 'A column with the features record as bytes.')
     .option('--strict', 'Stop at the first bad label; by default they are counted and go to a side file.')
     .option('--json', 'One line of JSON.')
@@ -53,7 +55,7 @@ export function backfillCommand(): Command {
       const source = sourceOf(file, flags);
       const context = contextOf(flags);
       const line = new ProgressLine(context.logger, 'BACKFILL_PROGRESS');
-      const { map, keep, timeUnit, withRecord, strict, lag, vectorLag = lag } = flags;
+      const { map, keep, timeUnit, wholeWindow, withRecord, strict, lag, vectorLag = lag } = flags;
       try {
         const result = await withDeployment(context, async (deployment) =>
           backfill({
@@ -67,6 +69,7 @@ export function backfillCommand(): Command {
             ...(map && { map }),
             ...(keep && { keep }),
             ...(timeUnit && { timeUnit }),
+            ...(wholeWindow && { wholeWindow }),
             ...(withRecord && { withRecord }),
             ...(strict && { strict }),
             onProgress: ({ labels, rows }) => {

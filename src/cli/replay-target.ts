@@ -50,7 +50,7 @@ export async function replayToTarget(input: ReplayInput, flags: TargetFlags): Pr
   try {
     const { log: source, codec, itemVersions } = deployment;
     const replayed = await replayInto({
-      ...{ source, codec, itemVersions, scorer, stretches, users, logger, signal },
+      ...{ source, codec, itemVersions, scorer, stretches, users, logger, signal, sourceAppId: config.appId },
       ...{ target: target.log, config: target.config, folder: target.folder },
       deleteRetentionMs: target.deleteRetentionMs,
       translation: translationBetween(codec, target.codec),

@@ -54,7 +54,7 @@ export function skewCommand(): Command {
 
 const FORMATS = ['parquet', 'csv', 'ndjson'];
 
-function textOf({ served, equal, rejected, features, examples }: SkewReport): string {
+function textOf({ served, equal, undated, rejected, features, examples }: SkewReport): string {
   const bad = Object.entries(rejected).map(([cause, count]) => `  ${grouped(count)} could not be read: ${cause}`);
   const rows = Object.entries(features).map(([name, { compared, equal: same, causes }]) => {
     const why = Object.entries(causes).map(([cause, count]) => `${grouped(count)} ${cause}`);
@@ -63,6 +63,7 @@ function textOf({ served, equal, rejected, features, examples }: SkewReport): st
   });
   return [
     `${grouped(served)} served records, ${grouped(equal)} right in every feature`,
+    ...(undated === 0 ? [] : [`  ${grouped(undated)} tell neither a time nor a version: nothing to compare`]),
     ...bad,
     ...rows,
     ...examples.map(

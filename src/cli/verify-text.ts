@@ -1,16 +1,25 @@
 /** A verification, told to a person: the numbers, why records differ, and the first that do. */
-import type { Difference, VerifyReport } from '../replay/verify-report.ts';
+import type { Difference, VerifyReport, WhyUnverifiable } from '../replay/verify-report.ts';
 import { grouped } from './progress.ts';
 
 const MAX_CAUSES = 10;
+const WHY: Readonly<Record<WhyUnverifiable, string>> = {
+  'unknown past': 'whose users’ state before the start is not known',
+  seeded: 'whose users were converted from another application’s',
+  superseded: 'which a reset has gone back behind',
+};
 
 export function verifyText(report: VerifyReport): string {
   const { compared, equal, differing, missing, extra, unverifiable, records, gaps, causes, differences } = report;
+  const { unverifiableBy } = report;
   const lines = [
     `${grouped(records)} input records replayed, ${grouped(compared)} features records compared: ${grouped(equal)} equal, ` +
       `${grouped(differing)} differing, ${grouped(extra)} extra, ${grouped(missing)} missing; ` +
       `${grouped(unverifiable)} cannot be verified`,
   ];
+  for (const { why, partition, records: count } of unverifiableBy) {
+    lines.push(`cannot be verified: ${grouped(count)} records of partition ${partition}, ${WHY[why]}`);
+  }
   for (const { topic, partition, from, to, code } of gaps) {
     lines.push(`gap: ${topic} ${partition}, offsets ${from} to ${to - 1} cannot be read (${code})`);
   }
@@ -23,6 +32,10 @@ export function verifyText(report: VerifyReport): string {
   if (further > 0) lines.push(`  and ${grouped(further)} more (--json names them)`);
   if (differences.length > 0) lines.push('', 'The first:', ...differences.map(line));
   lines.push('', report.isEqual ? 'All that was compared is equal.' : 'Not equal.');
+  if (!report.complete) {
+    const from = Array.from(report.next, ([partition, offset]) => `${partition}:${offset}`).join(',');
+    lines.push(`Interrupted: --from=${from} goes on.`);
+  }
   return lines.join('\n');
 }
 

@@ -4,14 +4,9 @@
  * partition and position. Memory does not grow with labels, rows, users or log.
  */
 import { join } from 'node:path';
-import type { Logger } from 'pino';
-import type { Config } from '../base/config.ts';
 import { FreshetError } from '../base/errors.ts';
 import { RejectedRows } from '../ingest/rejected-rows.ts';
-import type { ItemVersions } from '../intent/item-versions.ts';
-import type { Scorer } from '../intent/scorer.ts';
-import type { Log } from '../log/log.ts';
-import type { Codec } from '../serde/codec.ts';
+import type { FeatureContext } from '../task/feature-context.ts';
 import { layoutOf } from '../../state/layout.ts';
 import { datasetCard, cardText, type DatasetCard } from './card.ts';
 import { DatasetFolder } from './dataset-folder.ts';
@@ -22,17 +17,13 @@ import { RequestOrder } from './request-order.ts';
 import { trainingColumns } from './training-columns.ts';
 import { TrainingRows } from './training-rows.ts';
 
-export interface BackfillOptions extends Pick<LabelLayoutOptions, 'map' | 'keep' | 'timeUnit'> {
-  readonly log: Log;
-  readonly codec: Codec;
-  readonly scorer: Scorer;
-  readonly itemVersions: ItemVersions;
-  readonly config: Config;
-  readonly logger: Logger;
+export interface BackfillOptions extends FeatureContext, Pick<LabelLayoutOptions, 'map' | 'keep' | 'timeUnit'> {
   readonly source: LabelSource;
   /** A new folder, or an empty one. */
   readonly out: string;
   readonly lag: Lag;
+  /** Whether each row lists its sequences as the model folds them, not only the K actions that readers are shown. */
+  readonly wholeWindow?: boolean;
   /** Whether each row holds the features record as bytes too. */
   readonly withRecord?: boolean;
   /** Stop at the first bad label; by default they are counted and set aside. */
@@ -55,9 +46,9 @@ export interface BackfillResult extends DatasetCard {
  * Throws ROW_REJECTED (strict), USAGE, ITEM_VERSION_INCOMPLETE, SPACE_MISMATCH, and what the source and the log throw.
  */
 export async function backfill(options: BackfillOptions): Promise<BackfillResult> {
-  const { config, scorer, out, keep = [], withRecord = false, partRows } = options;
+  const { config, scorer, out, keep = [], wholeWindow = false, withRecord = false, partRows } = options;
   const layout = layoutOf(config);
-  const columns = trainingColumns({ layout, outcomes: scorer.outcomes, kept: keep, withRecord });
+  const columns = trainingColumns({ layout, outcomes: scorer.outcomes, kept: keep, wholeWindow, withRecord });
   const folder = await DatasetFolder.create(out, columns, partRows);
   try {
     const order = await RequestOrder.open({

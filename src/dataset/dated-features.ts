@@ -3,15 +3,11 @@
  * version below its position, to the bit what `run` writes at that version. One pass over the log.
  */
 import { join } from 'node:path';
-import type { Logger } from 'pino';
-import type { Config } from '../base/config.ts';
 import { invariant } from '../base/errors.ts';
-import type { ItemVersions } from '../intent/item-versions.ts';
-import type { Scorer } from '../intent/scorer.ts';
-import type { Log } from '../log/log.ts';
 import type { Gap } from '../replay/passage.ts';
 import { PartitionReplay } from '../replay/partition-replay.ts';
-import type { Codec } from '../serde/codec.ts';
+import { asRecorded, type ActionReader } from '../replay/recorded-rejections.ts';
+import type { FeatureContext } from '../task/feature-context.ts';
 import type { Featured } from '../task/features.ts';
 import { judge, type JudgeOptions } from '../task/judge.ts';
 import type { LongTermSideRecord } from '../../topics/records.ts';
@@ -22,13 +18,7 @@ import { PlacedRequests, type PlacedRequest } from './placed-requests.ts';
 import type { Request } from './request.ts';
 import type { RequestOrder } from './request-order.ts';
 
-export interface DatedFeaturesOptions {
-  readonly log: Log;
-  readonly codec: Codec;
-  readonly scorer: Scorer;
-  readonly itemVersions: ItemVersions;
-  readonly config: Config;
-  readonly logger: Logger;
+export interface DatedFeaturesOptions extends FeatureContext {
   readonly order: RequestOrder;
   readonly partition: number;
   /** A folder of its own, for what does not fit in memory. */
@@ -84,9 +74,10 @@ export class DatedFeatures {
 
   private constructor(
     options: DatedFeaturesOptions,
-    parts: { input: InputAhead; replay: PartitionReplay; longTerm: LongTermVectors },
+    parts: { reader: ActionReader; input: InputAhead; replay: PartitionReplay; longTerm: LongTermVectors },
   ) {
-    const { codec, config, partition, order, lag } = options;
+    const { config, partition, order, lag } = options;
+    const { codec } = parts.reader;
     this.options = options;
     this.judging = { ...config, codec, partition, actionTypes: new Set(config.actionTypes) };
     this.input = parts.input;
@@ -99,12 +90,14 @@ export class DatedFeatures {
 
   static async open(options: DatedFeaturesOptions): Promise<DatedFeatures> {
     const { log, codec, config, partition, folder, maxRecords = MAX_RECORDS } = options;
-    const input = await InputAhead.open({ log, at: { topic: 'user-actions', partition }, codec, maxRecords });
+    const at = { topic: 'user-actions', partition };
+    const reader = await asRecorded({ log, codec }, at);
+    const input = await InputAhead.open({ ...reader, at, maxRecords });
     const replay = await PartitionReplay.open({ ...options, log: input.log, folder: join(folder, 'users') });
     const rules = { codec, partition, partitions: config.partitions, maxIdBytes: config.maxIdBytes };
     const longTerm = await LongTermVectors.open({ log, codec, rules, folder: join(folder, 'vectors') });
     await replay.begin(input.from);
-    return new DatedFeatures(options, { input, replay, longTerm });
+    return new DatedFeatures(options, { reader, input, replay, longTerm });
   }
 
   /** In order of their positions. Ends when no request is left, wherever the log ends. */

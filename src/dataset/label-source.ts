@@ -5,6 +5,7 @@ import type { Column, Row, Rows } from '../ingest/row.ts';
 import { openRowFile, type RowFormat } from '../ingest/row-file.ts';
 import type { Log, TopicPartition } from '../log/log.ts';
 import { records } from '../log/newest.ts';
+import { asRecorded, type ActionReader } from '../replay/recorded-rejections.ts';
 import type { Codec } from '../serde/codec.ts';
 import { CONTROL_HEADER } from '../../topics/index.ts';
 import type { UserActionRecord } from '../../topics/records.ts';
@@ -65,10 +66,11 @@ async function* actionRows(
   const wanted = actionTypes === null ? null : new Set(actionTypes);
   let rows: Row[] = [];
   for (const at of all) {
-    for await (const record of records(log, at, await log.startOffset(at), await log.endOffset(at))) {
+    const reader = await asRecorded({ log, codec }, at);
+    for await (const record of records(reader.log, at, await log.startOffset(at), await log.endOffset(at))) {
       if (record.value === null || record.headers[CONTROL_HEADER] !== undefined) continue;
-      await codec.learn([record]);
-      const action = decode(codec, record.value, record.headers);
+      await reader.codec.learn([record]);
+      const action = decode(reader.codec, record.value, record.headers);
       if (action === undefined || wanted?.has(action.actionType) === false) continue;
       const { offset: position, timestampMs: time } = record;
       const fields: Record<string, unknown> = { ...action, time, position, label: 1 };
@@ -83,7 +85,11 @@ async function* actionRows(
 }
 
 /** Undefined: the task rejects it too. */
-function decode(codec: Codec, value: Buffer, headers: Record<string, Buffer>): UserActionRecord | undefined {
+function decode(
+  codec: ActionReader['codec'],
+  value: Buffer,
+  headers: Record<string, Buffer>,
+): UserActionRecord | undefined {
   try {
     return codec.decode<UserActionRecord>('user-actions-value', value, headers);
   } catch (error) {

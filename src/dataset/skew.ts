@@ -4,14 +4,9 @@
  */
 import { mkdtemp, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Logger } from 'pino';
-import type { Config } from '../base/config.ts';
 import { userHash } from '../base/user-hash.ts';
-import type { ItemVersions } from '../intent/item-versions.ts';
-import type { Scorer } from '../intent/scorer.ts';
 import { openStorage, type Storage } from '../log/embedded-storage.ts';
-import type { Log } from '../log/log.ts';
-import type { Codec } from '../serde/codec.ts';
+import type { FeatureContext } from '../task/feature-context.ts';
 import { layoutOf } from '../../state/layout.ts';
 import type { SequenceFeaturesRecord } from '../../topics/records.ts';
 import { DatedFeatures, type Answer, type Lag } from './dated-features.ts';
@@ -20,13 +15,7 @@ import { RequestOrder } from './request-order.ts';
 import { readServed, requestsOf, servedFeaturesOf, type ServedSource } from './served.ts';
 import { compared, verdicts, type Comparison, type SkewCause } from './skew-verdict.ts';
 
-export interface SkewOptions {
-  readonly log: Log;
-  readonly codec: Codec;
-  readonly scorer: Scorer;
-  readonly itemVersions: ItemVersions;
-  readonly config: Config;
-  readonly logger: Logger;
+export interface SkewOptions extends FeatureContext {
   readonly source: ServedSource;
   readonly lag: Lag;
   readonly onProgress?: (progress: { readonly served: number; readonly compared: number }) => void;
@@ -42,6 +31,8 @@ export interface SkewReport {
   /** Records that were read, and those that could not be, by cause. */
   readonly served: number;
   readonly rejected: Readonly<Record<string, number>>;
+  /** Records that tell neither when they were served nor of which version they are: there is nothing to compare them with. */
+  readonly undated: number;
   /** Records that are right in all features. */
   readonly equal: number;
   readonly features: Readonly<Record<string, FeatureSkew>>;
@@ -77,8 +68,8 @@ export async function measureSkew(options: SkewOptions): Promise<SkewReport> {
   try {
     const results = await openStorage(join(folder, 'results'), {});
     try {
-      const { served, rejected } = await compareAll(options, folder, results);
-      return { served, rejected, ...(await summary(results)) };
+      const read = await compareAll(options, folder, results);
+      return { ...read, ...(await summary(results)) };
     } finally {
       await results.close();
     }
@@ -91,17 +82,23 @@ async function compareAll(
   options: SkewOptions,
   folder: string,
   results: Storage,
-): Promise<{ served: number; rejected: Record<string, number> }> {
+): Promise<Pick<SkewReport, 'served' | 'rejected' | 'undated'>> {
   const { config, source, lag, onProgress } = options;
   const { partitions, maxIdBytes } = config;
   const order = await RequestOrder.open({ folder: join(folder, 'order'), partitions, lagMs: lag.featuresMs });
   const rejected: Record<string, number> = {};
   let served = 0;
+  let undated = 0;
   let done = 0;
   try {
     for await (const each of readServed(source, { ...options, maxIdBytes })) {
-      if ('cause' in each) rejected[each.cause] = (rejected[each.cause] ?? 0) + 1;
-      else for (const request of requestsOf(each, (served += 1))) await order.add(request);
+      if ('cause' in each) {
+        rejected[each.cause] = (rejected[each.cause] ?? 0) + 1;
+        continue;
+      }
+      const requests = requestsOf(each, (served += 1));
+      if (requests.length === 0) undated += 1;
+      for (const request of requests) await order.add(request);
     }
     await order.flush();
     for (let partition = 0; partition < partitions; partition += 1) {
@@ -121,7 +118,7 @@ async function compareAll(
   } finally {
     await order.close();
   }
-  return { served, rejected };
+  return { served, rejected, undated };
 }
 
 function result({ request, features, longTerm }: Answer, { codec, config }: SkewOptions) {

@@ -9,17 +9,21 @@ export interface ColumnOptions {
   readonly outcomes: readonly string[];
   /** Columns of the labels that are passed on. */
   readonly kept: readonly string[];
+  /** Whether sequences are listed down to the oldest action of the window. */
+  readonly wholeWindow: boolean;
   /** Whether each row has the whole record as bytes too. */
   readonly withRecord: boolean;
 }
 
 type TrainingColumn = Column<TrainingRow>;
 
-export function trainingColumns({ layout, outcomes, kept, withRecord }: ColumnOptions): TrainingColumn[] {
+export function trainingColumns({ layout, outcomes, kept, wholeWindow, withRecord }: ColumnOptions): TrainingColumn[] {
   return [
     ...labelColumns(kept),
     ...envelopeColumns(),
-    ...layout.sequences.flatMap(({ name, windowSize }, at) => sequenceColumns(name, windowSize, at)),
+    ...layout.sequences.flatMap(({ name, windowSize }, at) =>
+      sequenceColumns(name, wholeWindow ? null : windowSize, at),
+    ),
     ...derivedColumns(outcomes),
     ...longTermColumns(),
     ...(withRecord ? [feature('record', 'bytes', 'The Avro body of sequence-features.', ({ body }) => body)] : []),
@@ -48,11 +52,14 @@ const envelopeColumns = (): TrainingColumn[] => [
   ),
 ];
 
-const sequenceColumns = (name: string, windowSize: number, at: number): TrainingColumn[] => [
+/** A `windowSize` of null: the whole window. */
+const sequenceColumns = (name: string, windowSize: number | null, at: number): TrainingColumn[] => [
   features(
     `${name}_itemIds`,
     'string',
-    `Items, newest first, down to the ${windowSize}th that is not hidden.`,
+    windowSize === null
+      ? 'Items, newest first: the whole window, as the model folds it.'
+      : `Items, newest first, down to the ${windowSize}th that is not hidden.`,
     ({ sequences }) => sequences[at]!.itemIds,
   ),
   features(`${name}_actionTypes`, 'string', 'Their action types.', ({ sequences }) => sequences[at]!.actionTypes),

@@ -15,16 +15,16 @@ export interface TrainingRow {
   readonly longTerm: LongTermSideRecord | null;
 }
 
-/** A features record, and the actions of each sequence that readers may look at. */
+/** A features record, and the actions of each sequence that the row lists. */
 export interface DatedRecord {
   readonly record: SequenceFeaturesRecord;
   /** The Avro body. */
   readonly body: Buffer;
-  readonly sequences: readonly ShownActions[];
+  readonly sequences: readonly ListedActions[];
 }
 
-/** Newest first, down to the K-th that is not hidden. */
-interface ShownActions {
+/** Newest first, down to the K-th that is not hidden, or the whole window. */
+interface ListedActions {
   readonly itemIds: readonly string[];
   readonly actionTypes: readonly string[];
   readonly eventTimesMs: readonly number[];
@@ -32,13 +32,19 @@ interface ShownActions {
   readonly hidden: readonly boolean[];
 }
 
-export function datedRecord(record: SequenceFeaturesRecord, body: Buffer, layout: Layout): DatedRecord {
+/** With `wholeWindow` all actions that the model folds, else those that readers of the features look at. */
+export function datedRecord(
+  record: SequenceFeaturesRecord,
+  body: Buffer,
+  { layout, wholeWindow }: { readonly layout: Layout; readonly wholeWindow: boolean },
+): DatedRecord {
   const sequences = record.sequences.map((sequence, index) => {
     const hidden = new Set(record.views[index]!.hiddenPositions);
     const { windowSize } = layout.sequences[index]!;
     const actions = fromColumns(sequence).reverse();
     let count = 0;
-    for (let shown = 0; count < actions.length && shown < windowSize; count += 1) if (!hidden.has(count)) shown += 1;
+    const most = wholeWindow ? Infinity : windowSize;
+    for (let shown = 0; count < actions.length && shown < most; count += 1) if (!hidden.has(count)) shown += 1;
     const kept = actions.slice(0, count);
     return {
       itemIds: kept.map(({ itemId }) => itemId),

@@ -11,6 +11,8 @@ import { datedRecord, type DatedRecord, type TrainingRow } from './training-row.
 
 export interface TrainingRowsOptions extends Omit<DatedFeaturesOptions, 'partition' | 'folder'> {
   readonly folder: DatasetFolder<TrainingRow>;
+  /** Whether sequences are listed as the model folds them, not only as readers are shown them. */
+  readonly wholeWindow?: boolean;
   /** Read from the source, for the progress. */
   readonly labels: number;
   readonly onProgress?: (progress: { readonly labels: number; readonly rows: number }) => void;
@@ -63,9 +65,9 @@ export class TrainingRows {
   }
 
   private decode({ features }: Featured): DatedRecord {
-    const { codec } = this.options;
+    const { codec, wholeWindow = false } = this.options;
     const record = codec.decode<SequenceFeaturesRecord>('sequence-features-value', features!);
-    return datedRecord(record, codec.body(features!), this.layout);
+    return datedRecord(record, codec.body(features!), { layout: this.layout, wholeWindow });
   }
 
   private count(features: DatedRecord | null, hasLongTerm: boolean): void {

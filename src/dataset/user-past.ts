@@ -4,6 +4,7 @@ import { partitionOf } from '../base/murmur2.ts';
 import type { Config } from '../base/config.ts';
 import type { Log, LogRecord } from '../log/log.ts';
 import { Passage, type Gap } from '../replay/passage.ts';
+import { asRecorded, type ActionReader } from '../replay/recorded-rejections.ts';
 import type { Codec } from '../serde/codec.ts';
 import { isTime, judge, type JudgeOptions } from '../task/judge.ts';
 import { readOn } from '../task/read-on.ts';
@@ -63,16 +64,13 @@ export async function readPasts(options: PastOptions, userIds: Iterable<string>,
   }
   let held = 0;
   for (const partition of new Set([...users.values()].map((user) => user.partition))) {
-    const judging: JudgeOptions = {
-      ...config,
-      codec: options.codec,
-      partition,
-      actionTypes: new Set(config.actionTypes),
-    };
+    const reader = await asRecorded(options, { topic: 'user-actions', partition });
+    const { codec } = reader;
+    const judging: JudgeOptions = { ...config, codec, partition, actionTypes: new Set(config.actionTypes) };
     let clockMs = -Infinity;
     let moment: LogMoment = { offset: 0, clockMs };
     let itemVersion: string | null = null;
-    for await (const record of partitionRecords(options, partition, gaps)) {
+    for await (const record of partitionRecords(reader, partition, gaps)) {
       if (isTime(record.timestampMs)) clockMs = Math.max(clockMs, record.timestampMs);
       if (record.offset < before) moment = { offset: record.offset + 1, clockMs };
       const key = record.key?.toString();
@@ -94,7 +92,7 @@ export async function readPasts(options: PastOptions, userIds: Iterable<string>,
 }
 
 async function* partitionRecords(
-  { log, codec }: PastOptions,
+  { log, codec }: ActionReader,
   partition: number,
   gaps: Gap[],
 ): AsyncGenerator<LogRecord> {

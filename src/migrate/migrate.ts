@@ -134,7 +134,7 @@ async function migratePartition(plan: Plan, { from, to }: MigrateOptions): Promi
     const mover = new StateMover({
       ...{ layout: conversion.to, codec, writer, input, offset, kind: 'migrate' },
       // Its own features begin behind those of the old one.
-      metadata: begun?.metadata ?? { ...carried, layout, featuresStart: metadata.featuresEnd },
+      metadata: begun?.metadata ?? { ...carried, layout, featuresStart: metadata.featuresEnd, inputStart: offset },
       loadScorer: () => to.loadScorer(),
       maxOutputBytes: config.commit.maxOutputBytes,
     });

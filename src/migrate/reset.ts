@@ -94,7 +94,8 @@ async function resetPartition(
       const to = seed?.offset ?? 0;
       const generation = nextGeneration(metadata, to);
       const { counts, activation } = seed?.metadata ?? { counts: {}, activation: null };
-      const moved = await mover.finish(to, { counts, activation, generation });
+      const inputStart = metadata.inputStart === undefined ? undefined : Math.min(metadata.inputStart, to);
+      const moved = await mover.finish(to, { counts, activation, generation, inputStart });
       return { partition, from, to, snapshot: seed?.name ?? null, generation: generation.number, ...moved };
     } finally {
       await store.close();

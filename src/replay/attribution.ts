@@ -4,11 +4,11 @@
  */
 import { LRUCache } from 'lru-cache';
 import type { Log, LogRecord, TopicPartition } from '../log/log.ts';
-import { records } from '../log/newest.ts';
 import type { Codec } from '../serde/codec.ts';
 import { fromColumns } from '../../state/columns.ts';
 import type { SequenceFeaturesRecord, UserActionRecord } from '../../topics/records.ts';
 import { differingFields } from './differing-fields.ts';
+import { ownRecords } from './own-records.ts';
 import type { Gap } from './passage.ts';
 import type { Recorded } from './recorded.ts';
 import type { Cause, CauseFound, VerifyReport } from './verify-report.ts';
@@ -38,7 +38,6 @@ interface Suspect {
 const DESCRIBED = /^(views|session|scoredSequence|itemVersion|itemsWithVector|intent|propensity|finite|scorerHash)/;
 const BY_MODEL = /^(intent|propensity|finite)/;
 const USERS_MAX = 200_000;
-const OWN_RECORDS_MAX = 100_000;
 
 export class Attribution {
   private readonly options: AttributionOptions;
@@ -125,11 +124,11 @@ export class Attribution {
     }
     if (isOtherLayout) return this.commonCause('config', version, field);
     const more = consumed(theirs) - consumed(ours);
-    const own = await this.ownRecords(userId, this.equalAt.get(userId) ?? theirs.firstOffset - 1, version);
+    const first = (this.equalAt.get(userId) ?? theirs.firstOffset - 1) + 1;
+    const { own, hole } = await ownRecords(this.options, { userId, first, last: version });
     if (more > 0) {
-      const from = this.equalAt.get(userId) ?? theirs.firstOffset - 1;
-      const gap = this.gaps.find((each) => each.to > from + 1 && each.from <= version);
-      return this.suspect(userId, this.add('input missing', input.topic, gap?.from ?? from + 1, field), null);
+      const gap = this.gaps.find((each) => each.to > first && each.from <= version);
+      return this.suspect(userId, this.add('input missing', input.topic, gap?.from ?? hole ?? first, field), null);
     }
     const altered = more === 0 ? own.find((each) => this.isOnlyIn(each, ours, theirs)) : undefined;
     if (altered !== undefined) {
@@ -170,24 +169,6 @@ export class Attribution {
         ),
       );
     return has(ours) ? !has(theirs) : ours.envelope.rejected !== theirs.envelope.rejected;
-  }
-
-  /** The user's input records behind `after`, up to `last`, as far as they can be read. */
-  private async ownRecords(userId: string, after: number, last: number): Promise<LogRecord[]> {
-    const { log, codec, input } = this.options;
-    const own: LogRecord[] = [];
-    const from = Math.max(after + 1, await log.startOffset(input));
-    const key = Buffer.from(userId);
-    try {
-      for await (const record of records(log, input, from, Math.min(last + 1, from + OWN_RECORDS_MAX))) {
-        if (record.key?.equals(key) !== true) continue;
-        await codec.learn([record]);
-        own.push(record);
-      }
-    } catch {
-      // A gap: what stands before it is what there is.
-    }
-    return own;
   }
 
   private suspect(userId: string, found: CauseFound, recordOffset: number | null): CauseFound {

@@ -5,11 +5,12 @@
 import { hash } from 'node:crypto';
 import type { Type } from 'avsc';
 import { FreshetError, invariant } from '../base/errors.ts';
-import type { Log, LogRecord, TopicPartition } from '../log/log.ts';
+import type { Log, LogRecord, ReadLimits, TopicPartition } from '../log/log.ts';
 import { boundedType } from '../serde/bounded-type.ts';
 import type { Codec } from '../serde/codec.ts';
 import { shippedSchema } from '../../topics/index.ts';
 import type { SequenceFeaturesRecord } from '../../topics/records.ts';
+import { isConverted, isRewritten, supersededBy, type Course } from './course.ts';
 import { Passage, type Gap } from './passage.ts';
 
 /** A features record as it was found; its bytes are read again when they differ. */
@@ -27,11 +28,17 @@ export interface RecordedOptions {
   readonly log: Log;
   readonly codec: Codec;
   readonly partition: number;
+  /** Of the application whose features they are. */
+  readonly course: Course;
   /** Offsets of input that one commit spans at the most. */
   readonly commitSpan: number;
+  /** Read at once. */
+  readonly maxRecords: number;
+  /** Hears of a record that is not handed out, as it was not made from the input, or not in the present course. */
+  readonly onPassed: (why: 'seeded' | 'superseded', recorded: Recorded) => void;
 }
 
-const READ = { maxRecords: 1_000, maxBytes: 4 * 1024 * 1024 };
+const READ_BYTES = 4 * 1024 * 1024;
 /** So many records in a row are all of later commits: one of them may have been tampered with. */
 const LATER_IN_A_ROW = 32;
 const LEADING_FIELDS = ['userId', 'version', 'firstOffset'];
@@ -61,7 +68,7 @@ export class RecordedFeatures {
   static async open(options: RecordedOptions): Promise<RecordedFeatures> {
     const at = { topic: 'sequence-features', partition: options.partition };
     const recorded = new RecordedFeatures(options, at);
-    recorded.next = await options.log.startOffset(at);
+    recorded.next = Math.max(options.course.featuresStart, await options.log.startOffset(at));
     recorded.passage.end = await options.log.endOffset(at);
     return recorded;
   }
@@ -73,7 +80,7 @@ export class RecordedFeatures {
   /** Those not handed out yet whose version is below `offset`, in the order of the topic. */
   async before(offset: number): Promise<Recorded[]> {
     while (this.next < this.passage.end && this.laterInARow < LATER_IN_A_ROW) {
-      const records = await this.passage.log.read(this.at, this.next, READ);
+      const records = await this.passage.log.read(this.at, this.next, this.limits);
       if (records.length === 0) break;
       await this.options.codec.learn(records);
       for (const record of records) this.take(record, offset);
@@ -84,6 +91,30 @@ export class RecordedFeatures {
     // The next offset asked for is further on: what is later than that is counted anew.
     this.laterInARow = 0;
     return taken;
+  }
+
+  /** What resets have written of users as they were at the offset that they went back to. */
+  async *rewritten(): AsyncGenerator<Recorded[]> {
+    const { course, codec } = this.options;
+    for (const { featuresEnd, offset: before } of course.resets) {
+      for (
+        let next = Math.max(featuresEnd, course.featuresStart), isOver = false;
+        !isOver && next < this.passage.end;
+      ) {
+        const records = await this.passage.log.read(this.at, next, this.limits);
+        if (records.length === 0) break;
+        await codec.learn(records);
+        next = records.at(-1)!.offset + 1;
+        const found = records.flatMap(({ offset, value, headers }) =>
+          value === null ? [] : (this.decode(offset, value, headers) ?? []),
+        );
+        // Tasks went on from there, and have written nothing older since.
+        isOver = found.some(({ version }) => version >= before);
+        yield found.filter(
+          (each) => isRewritten(course, each) && !isConverted(course, each) && supersededBy(course, each) === undefined,
+        );
+      }
+    }
   }
 
   /** The record whole. */
@@ -100,8 +131,19 @@ export class RecordedFeatures {
     }
     const recorded = this.decode(offset, value, headers);
     if (recorded === undefined) return;
-    this.ahead.push(recorded);
-    this.laterInARow = recorded.version >= before + this.options.commitSpan ? this.laterInARow + 1 : 0;
+    const { course, commitSpan, onPassed } = this.options;
+    const superseded = supersededBy(course, recorded);
+    if (isConverted(course, recorded)) onPassed('seeded', recorded);
+    else if (superseded !== undefined) onPassed('superseded', recorded);
+    else if (!isRewritten(course, recorded)) this.ahead.push(recorded);
+    // Behind what was superseded there are records that are asked for already.
+    const isLater =
+      recorded.version >= before + commitSpan && !(superseded !== undefined && superseded.offset < before);
+    this.laterInARow = isLater ? this.laterInARow + 1 : 0;
+  }
+
+  private get limits(): ReadLimits {
+    return { maxRecords: this.options.maxRecords, maxBytes: READ_BYTES };
   }
 
   private decode(offset: number, value: Buffer, headers: LogRecord['headers']): Recorded | undefined {

@@ -3,37 +3,32 @@
  * replay's own target. So it is resumable, takes no more memory than the stream, and gives its bytes.
  */
 import { join } from 'node:path';
-import type { Logger } from 'pino';
-import type { Config } from '../base/config.ts';
 import { addCounts } from '../base/counts.ts';
 import { FreshetError } from '../base/errors.ts';
-import type { ItemVersions } from '../intent/item-versions.ts';
-import type { Scorer } from '../intent/scorer.ts';
 import type { Log, LogRecord } from '../log/log.ts';
-import type { Codec } from '../serde/codec.ts';
+import type { FeatureContext } from '../task/feature-context.ts';
 import { FeatureTask } from '../task/feature-task.ts';
+import { courseOf } from './course.ts';
 import { inputLog } from './input-log.ts';
 import { overlayLog } from './overlay-log.ts';
 import type { Stretch } from './range.ts';
+import { asRecorded } from './recorded-rejections.ts';
 import { seedTarget, type Seeded } from './seed-target.ts';
 import type { Translation } from './translation.ts';
 import type { UserFilter } from './user-filter.ts';
 
-export interface ReplayRunOptions {
+/** The configuration has the application id of the target. */
+export interface ReplayRunOptions extends Omit<FeatureContext, 'log'> {
   readonly source: Log;
+  /** The application that is replayed. */
+  readonly sourceAppId: string;
   readonly target: Log;
-  readonly codec: Codec;
   readonly translation: Translation;
-  readonly itemVersions: ItemVersions;
-  readonly scorer: Scorer;
-  /** With the application id of the target. */
-  readonly config: Config;
   readonly stretches: readonly Stretch[];
   readonly users: UserFilter | undefined;
   /** Holds the stores of the tasks; they are caches of the target. */
   readonly folder: string;
   readonly deleteRetentionMs: number;
-  readonly logger: Logger;
   /** Ends the replay after the commit at hand. */
   readonly signal: AbortSignal;
   readonly onProgress: (progress: ReplayProgress) => void;
@@ -97,15 +92,18 @@ async function replayPartition(
   // An earlier run may have gone further: what it wrote stays.
   const end = Math.max(to, committed?.offset ?? 0);
   const keeps = users && ((record: LogRecord) => users.isAbout(record));
-  const overlay = overlayLog({ ...options, source: inputLog({ source, input, end, keeps }) });
+  const reader = await asRecorded({ log: source, codec: options.codec }, input);
+  const overlay = overlayLog({ ...options, source: inputLog({ source: reader.log, input, end, keeps }) });
   const storeFolder = join(folder, 'state', `user-actions-${partition}`);
   let seeded: Seeded | null = null;
-  if (!isFromStart) {
+  const course = await courseOf(source, options.sourceAppId, input);
+  if (!isFromStart || course.isSeeded) {
     const keepsUser = (key: Buffer): boolean => users?.has(key) ?? true;
     const taskId = `${config.appId}-user-actions-${partition}`;
-    seeded = (await seedTarget({ ...options, source, overlay, taskId, input, from, keepsUser, folder })) ?? null;
+    seeded =
+      (await seedTarget({ ...options, source, overlay, course, taskId, input, from, keepsUser, folder })) ?? null;
   }
-  const task = new FeatureTask({ ...options, log: overlay, scorer, partition, storeFolder });
+  const task = new FeatureTask({ ...options, log: overlay, inputCodec: reader.codec, scorer, partition, storeFolder });
   try {
     await task.start();
     const position = (): number => task.positions[0]!.offset;

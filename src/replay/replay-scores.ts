@@ -1,12 +1,8 @@
 /** A replay without output: the whole of the stream's work on a stretch of the log but for what it would write. */
 import { join } from 'node:path';
-import type { Logger } from 'pino';
-import type { Config } from '../base/config.ts';
 import { addCounts } from '../base/counts.ts';
-import type { ItemVersions } from '../intent/item-versions.ts';
-import type { Scorer } from '../intent/scorer.ts';
-import type { Log } from '../log/log.ts';
-import type { Codec } from '../serde/codec.ts';
+import type { FeatureContext } from '../task/feature-context.ts';
+import { courseOf } from './course.ts';
 import { inputLog } from './input-log.ts';
 import { PartitionReplay } from './partition-replay.ts';
 import type { Gap } from './passage.ts';
@@ -14,17 +10,11 @@ import type { Stretch } from './range.ts';
 import { seedBefore } from './seed.ts';
 import type { UserFilter } from './user-filter.ts';
 
-export interface ReplayScoresOptions {
-  readonly log: Log;
-  readonly codec: Codec;
-  readonly itemVersions: ItemVersions;
-  readonly scorer: Scorer;
-  readonly config: Config;
+export interface ReplayScoresOptions extends FeatureContext {
   readonly stretches: readonly Stretch[];
   readonly users: UserFilter | undefined;
   /** For the time of the replay: users that do not fit into memory. */
   readonly folder: string;
-  readonly logger: Logger;
   readonly signal: AbortSignal;
   readonly onProgress: (progress: {
     readonly partition: number;
@@ -60,9 +50,10 @@ export async function replayScores(options: ReplayScoresOptions): Promise<Replay
     const own = { ...options, log, partition, folder: join(folder, `partition-${partition}`) };
     const replay = await PartitionReplay.open(own);
     try {
-      if (isFromStart) await replay.begin(from);
+      const course = await courseOf(options.log, config.appId, input);
+      if (isFromStart && !course.isSeeded) await replay.begin(from);
       else {
-        await seedBefore(replay, from, { ...own, commitSpan: config.commit.maxRecords });
+        await seedBefore(replay, from, { ...own, course, commitSpan: config.commit.maxRecords });
         while ((await replay.step({ to: from, emit: NEVER })).records > 0);
       }
       while (!signal.aborted) {

@@ -3,29 +3,24 @@
  * replay's own, so that its task restores them as it would restore any.
  */
 import { join } from 'node:path';
-import type { Logger } from 'pino';
-import type { Config } from '../base/config.ts';
-import type { ItemVersions } from '../intent/item-versions.ts';
-import type { Scorer } from '../intent/scorer.ts';
 import { partitionName, type Log, type NewRecord, type TopicPartition } from '../log/log.ts';
 import { records } from '../log/newest.ts';
-import type { Codec } from '../serde/codec.ts';
 import { layoutOf, stateLayoutHash } from '../../state/layout.ts';
 import { decodeMetadata, encodeMetadata, type CommitMetadata } from '../task/commit-metadata.ts';
+import type { FeatureContext } from '../task/feature-context.ts';
 import { activationBefore } from '../task/newest-activation.ts';
 import type { SequenceFeaturesRecord } from '../../topics/records.ts';
+import type { Course } from './course.ts';
 import { PartitionReplay } from './partition-replay.ts';
 import { seedBefore } from './seed.ts';
 
-export interface SeedTargetOptions {
+export interface SeedTargetOptions extends Omit<FeatureContext, 'log'> {
   /** What is replayed, its features among it. */
   readonly source: Log;
   /** Where the task will work. */
   readonly overlay: Log;
-  readonly codec: Codec;
-  readonly itemVersions: ItemVersions;
-  readonly scorer: Scorer;
-  readonly config: Config;
+  /** Of the application that is replayed. */
+  readonly course: Course;
   readonly taskId: string;
   readonly input: TopicPartition;
   readonly from: number;
@@ -33,7 +28,6 @@ export interface SeedTargetOptions {
   readonly keepsUser: (key: Buffer) => boolean;
   /** A folder for the time of the seeding. */
   readonly folder: string;
-  readonly logger: Logger;
 }
 
 export interface Seeded {
@@ -51,7 +45,7 @@ const MAX_UNKNOWN = 100_000;
 
 /** Undefined: the task has committed, so it was seeded before. An interrupted seeding is done again. */
 export async function seedTarget(options: SeedTargetOptions): Promise<Seeded | undefined> {
-  const { source, overlay, codec, config, taskId, input, from, folder } = options;
+  const { source, overlay, codec, config, course, taskId, input, from, folder } = options;
   const writer = await overlay.openWriter(taskId);
   try {
     const committed = await writer.committed(input);
@@ -60,9 +54,16 @@ export async function seedTarget(options: SeedTargetOptions): Promise<Seeded | u
     const { partition } = input;
     const replay = await PartitionReplay.open({ ...options, log: source, partition, folder: join(folder, 'seeding') });
     try {
-      await seedBefore(replay, from, { log: source, codec, config, partition, commitSpan: config.commit.maxRecords });
+      await seedBefore(replay, from, {
+        log: source,
+        codec,
+        config,
+        course,
+        partition,
+        commitSpan: config.commit.maxRecords,
+      });
       for (;;) if ((await replay.step({ to: from, emit: () => false })).records === 0) break;
-      const activation = await activationBefore(source, codec, input, from);
+      const activation = (await activationBefore(source, codec, input, from)) ?? course.activation;
       let metadata: CommitMetadata = {
         ...{ featuresStart: 0, featuresEnd: 0, historyEnd: 0, rejectedEnd: 0 },
         ...{ activation, layout: stateLayoutHash(layoutOf(config)), counts: {} },

@@ -46,6 +46,21 @@ export interface Difference {
   readonly fields: readonly string[];
 }
 
+/**
+ * Why a record cannot be verified.
+ *
+ * - `unknown past`: its user's state before the start is not in the features any more.
+ * - `seeded`: its user was converted from another application's.
+ * - `superseded`: a reset went back behind it; what was made since is compared.
+ */
+export type WhyUnverifiable = 'unknown past' | 'seeded' | 'superseded';
+
+export interface Unverifiable {
+  readonly why: WhyUnverifiable;
+  readonly partition: number;
+  records: number;
+}
+
 export interface VerifyCounts {
   /** Records compared: equal, differing and extra ones. */
   compared: number;
@@ -55,7 +70,7 @@ export interface VerifyCounts {
   missing: number;
   /** Records that the replay does not make. */
   extra: number;
-  /** Records of users whose state before them is not known. */
+  /** Records of which nothing can be said: `unverifiableBy` tells why. */
   unverifiable: number;
 }
 
@@ -72,9 +87,14 @@ export class VerifyReport implements VerifyCounts {
   unverifiable = 0;
   records = 0;
   tombstones = 0;
+  /** False: interrupted. Begun again at the offsets of `next`, a verification compares the rest. */
+  complete = true;
+  /** By partition. */
+  readonly next = new Map<number, number>();
   /** Causes that are not in `causes`. */
   furtherCauses = 0;
   readonly causes: CauseFound[] = [];
+  readonly unverifiableBy: Unverifiable[] = [];
   readonly differences: Difference[] = [];
   readonly gaps: ({ readonly topic: string; readonly partition: number } & Gap)[] = [];
 
@@ -90,6 +110,13 @@ export class VerifyReport implements VerifyCounts {
     return cause;
   }
 
+  addUnverifiable(why: WhyUnverifiable, partition: number): void {
+    this.unverifiable += 1;
+    let found = this.unverifiableBy.find((each) => each.why === why && each.partition === partition);
+    if (found === undefined) this.unverifiableBy.push((found = { why, partition, records: 0 }));
+    found.records += 1;
+  }
+
   addDifference(userId: string, difference: Omit<Difference, 'userHash'>): void {
     if (this.differences.length < MAX_DIFFERENCES) this.differences.push({ ...difference, userHash: userHash(userId) });
   }
@@ -97,7 +124,7 @@ export class VerifyReport implements VerifyCounts {
   /** The last line of `--json`. */
   summary(): object {
     const { compared, equal, differing, missing, extra, unverifiable, causes, furtherCauses } = this;
-    const { records, tombstones, gaps } = this;
+    const { unverifiableBy, records, tombstones, gaps, complete } = this;
     return {
       compared,
       equal,
@@ -105,11 +132,14 @@ export class VerifyReport implements VerifyCounts {
       missing,
       extra,
       unverifiable,
+      unverifiableBy,
       causes,
       furtherCauses,
       records,
       tombstones,
       gaps,
+      complete,
+      next: Object.fromEntries(this.next),
     };
   }
 }

@@ -3,15 +3,11 @@
  * sample of the versions before, if asked for.
  */
 import { join } from 'node:path';
-import type { Logger } from 'pino';
-import type { Config } from '../base/config.ts';
 import { murmur2 } from '../base/murmur2.ts';
-import type { ItemVersions } from '../intent/item-versions.ts';
-import type { Scorer } from '../intent/scorer.ts';
-import type { Log } from '../log/log.ts';
 import type { Codec } from '../serde/codec.ts';
 import { layoutOf, type Layout } from '../../state/layout.ts';
 import type { EmitRule } from '../task/batch.ts';
+import type { FeatureContext } from '../task/feature-context.ts';
 import type { SequenceFeaturesRecord } from '../../topics/records.ts';
 import { inputLog } from './input-log.ts';
 import { PartitionReplay } from './partition-replay.ts';
@@ -20,15 +16,10 @@ import type { UserFilter } from './user-filter.ts';
 import type { LaidOut } from './what-if-differences.ts';
 import type { WhatIfSummary } from './what-if-summary.ts';
 
-export interface Side {
-  readonly config: Config;
-  readonly scorer: Scorer;
-}
+/** What may differ between the two. */
+export type Side = Pick<FeatureContext, 'config' | 'scorer'>;
 
-export interface WhatIfOptions {
-  readonly log: Log;
-  readonly codec: Codec;
-  readonly itemVersions: ItemVersions;
+export interface WhatIfOptions extends Omit<FeatureContext, keyof Side> {
   readonly base: Side;
   readonly variant: Side;
   readonly stretches: readonly Stretch[];
@@ -37,7 +28,6 @@ export interface WhatIfOptions {
   readonly sample: number;
   /** For the time of the replays. */
   readonly folder: string;
-  readonly logger: Logger;
   readonly signal: AbortSignal;
   readonly summary: WhatIfSummary;
   readonly onProgress: (progress: {

@@ -39,6 +39,8 @@ export const commitMetadata = z.object({
     .optional(),
   /** The application whose state it began with, where its own input does not hold what led to it, and its activation then. */
   seededFrom: z.object({ appId: z.string(), activation }).optional(),
+  /** First input offset that it took itself, where its users of before were converted from another application's. */
+  inputStart: count.optional(),
   /** There while a tool writes another state over the one that is committed: no task may go on from it. */
   unfinished: z.enum(['reset', 'migrate']).optional(),
   /** The application that has taken over the topics: no task of this one may go on in them. */

@@ -2,18 +2,15 @@
  * One partition of `user-actions`: decode → reduce → fold → describe → commit. A commit goes to the log first, with
  * outputs, input offset and metadata together; then to the store, which is a cache of the log.
  */
-import type { Logger } from 'pino';
-import type { Config } from '../base/config.ts';
 import { invariant } from '../base/errors.ts';
-import type { ItemVersions } from '../intent/item-versions.ts';
-import type { Scorer } from '../intent/scorer.ts';
-import type { AwaitedPosition, Log, TaskWriter, TopicPartition } from '../log/log.ts';
+import type { AwaitedPosition, TaskWriter, TopicPartition } from '../log/log.ts';
 import type { Codec } from '../serde/codec.ts';
 import { layoutOf, stateLayoutHash, type Layout } from '../../state/layout.ts';
 import { StateCodec } from '../../state/state-codec.ts';
 import { Batch } from './batch.ts';
 import { CommitDraft } from './commit-draft.ts';
 import type { CommitMetadata } from './commit-metadata.ts';
+import type { FeatureContext } from './feature-context.ts';
 import { FeatureCommit } from './feature-commit.ts';
 import { Featurizer } from './features.ts';
 import { Intake, type Standing } from './intake.ts';
@@ -26,16 +23,12 @@ import { Users } from './users.ts';
 
 export type { StepLimits, StepPoint, StepResult } from './step.ts';
 
-export interface FeatureTaskOptions {
-  readonly log: Log;
-  readonly codec: Codec;
-  readonly scorer: Scorer;
-  readonly itemVersions: ItemVersions;
-  readonly config: Config;
+export interface FeatureTaskOptions extends FeatureContext {
   readonly partition: number;
   /** The task's own folder for its store. */
   readonly storeFolder: string;
-  readonly logger: Logger;
+  /** Reads the input; by default `codec`. */
+  readonly inputCodec?: Pick<Codec, 'learn' | 'decode'>;
   /** `delete.retention.ms` of `sequence-features`; by default nothing is ever compacted. */
   readonly deleteRetentionMs?: number;
   readonly observer?: TaskObserver;
@@ -60,7 +53,7 @@ export class FeatureTask {
   private commit: FeatureCommit | undefined;
 
   constructor(options: FeatureTaskOptions) {
-    const { log, config, partition, logger, observer } = options;
+    const { log, config, partition, logger, observer, inputCodec = options.codec } = options;
     this.options = options;
     this.partition = partition;
     this.input = { topic: 'user-actions', partition };
@@ -71,8 +64,9 @@ export class FeatureTask {
     this.users = new Users(Math.max(1, Math.ceil(config.cacheUsers / config.partitions)));
     this.intake = new Intake({
       ...options,
+      codec: inputCodec,
       input: this.input,
-      judging: { ...config, codec: options.codec, partition, actionTypes: new Set(config.actionTypes) },
+      judging: { ...config, codec: inputCodec, partition, actionTypes: new Set(config.actionTypes) },
       load: (userIds) => this.users.load(userIds, this.openStore()),
       reached: (point) => this.reached(point),
     });

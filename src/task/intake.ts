@@ -33,7 +33,7 @@ export interface Taken {
 
 export interface IntakeOptions {
   readonly log: Log;
-  readonly codec: Codec;
+  readonly codec: Pick<Codec, 'learn'>;
   readonly scorer: Pick<Scorer, 'space'>;
   readonly itemVersions: ItemVersions;
   readonly input: TopicPartition;

@@ -25,6 +25,8 @@ const BASE_ENV = {
 export interface CliOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** The Node that runs it; by default that of the tests. */
+  readonly node?: string;
   /** An open file for stdout; by default it is collected. */
   readonly stdout?: number;
 }
@@ -102,8 +104,8 @@ export class CliProcess {
   #stdout = '';
   #stderr = '';
 
-  constructor(args: readonly string[], { cwd = EMPTY, env = {}, stdout }: CliOptions = {}) {
-    this.child = spawn(process.execPath, [packagePath('bin', 'freshet.js'), ...args], {
+  constructor(args: readonly string[], { cwd = EMPTY, env = {}, node = process.execPath, stdout }: CliOptions = {}) {
+    this.child = spawn(node, [packagePath('bin', 'freshet.js'), ...args], {
       cwd,
       env: { ...BASE_ENV, ...env },
       stdio: ['ignore', stdout ?? 'pipe', 'pipe'],

@@ -35,7 +35,15 @@ export async function replayed(source: Source, target: Log, options: ReplayOptio
   const { log, codec, itemVersions, config } = source;
   const partitions = options.partitions ?? Array.from({ length: config.partitions }, (_, partition) => partition);
   return replayInto({
-    ...{ source: log, target, codec, itemVersions, config, translation: translationBetween(codec, codec) },
+    ...{
+      source: log,
+      sourceAppId: config.appId,
+      target,
+      codec,
+      itemVersions,
+      config,
+      translation: translationBetween(codec, codec),
+    },
     ...{ scorer: fakeScorer(), users: undefined, logger: SILENT, deleteRetentionMs: Infinity },
     ...{ signal: new AbortController().signal, onProgress: () => undefined },
     stretches: await resolveStretches({ log, partitions, from: options.from, to: options.to }),
