@@ -20,7 +20,7 @@ interface Progress<P> {
 }
 
 /** About the size of LevelDB's write buffer, so that its memory is bounded by that. */
-const SLICE_BYTES = 1024 * 1024;
+const SLICE_BYTES = 256 * 1024;
 
 export class ProgressStore<P> {
   readonly #store: KeyedStore<Progress<P>>;

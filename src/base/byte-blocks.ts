@@ -3,8 +3,8 @@
  * Thousands of buffers of their own keep V8's collector busy: it runs whenever so many bytes outside its heap are new.
  */
 const BLOCK_BYTES = 256 * 1024;
-/** Blocks kept for later use, of all in a thread: 16 MB. */
-const MAX_FREE = 64;
+/** Blocks kept for later use, of all in a thread: 8 MB. */
+const MAX_FREE = 32;
 
 const free: Buffer[] = [];
 

@@ -60,7 +60,7 @@ interface Owned {
 
 /** One read of the log, of one side. */
 const READ_RECORDS = 2_000;
-const READ_BYTES = 4 * 1024 * 1024;
+const READ_BYTES = 1024 * 1024;
 /** Records whose users are loaded at once: bounds what is held beyond the commit's limit of bytes. */
 const CHUNK_RECORDS = 512;
 /** Lines about unusable vectors a commit; the counts have them all. */

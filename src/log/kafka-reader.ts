@@ -10,10 +10,10 @@ import { fetchPartitions } from './kafka-fetch.ts';
 import { createErrorFromCode } from './kafka-internals.ts';
 import { partitionName, type LogRecord, type ReadLimits, type TopicPartition } from './log.ts';
 
-const MAX_FETCH_BYTES = 1024 * 1024;
+const MAX_FETCH_BYTES = 256 * 1024;
 const MIN_FETCH_BYTES = 64 * 1024;
 /** Of fetches kept; one that is larger than this, by a single batch, is read and not kept. */
-const MAX_KEPT_BYTES = 16 * 1024 * 1024;
+const MAX_KEPT_BYTES = 4 * 1024 * 1024;
 /** Offsets of a partition where there is known to be no record. */
 const MAX_VOIDS = 16_384;
 const LATEST = -1;

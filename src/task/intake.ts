@@ -44,7 +44,7 @@ export interface IntakeOptions {
 
 /** One read of the log: of thousands of records only what they changed is held until the commit. */
 const READ_RECORDS = 2_000;
-const READ_BYTES = 4 * 1024 * 1024;
+const READ_BYTES = 1024 * 1024;
 
 const REDUCER_CAUSES = {
   late: 'the action is at or below the left edge of the window: what is there was sealed',
