@@ -28,8 +28,12 @@ interface ParityRequest {
   readonly rank: Readonly<Record<Arm, number>>;
 }
 
+type PlantedAction = Omit<UserActionRecord, 'surface'>;
+
 const PARITY = readModelJson<{ columns: string[]; requests: ParityRequest[] }>('ranker', 'parity.json.gz');
+/** Of these users' actions some arrive late and some are undone: what training planted, to be planted here again. */
 const UNROLL = readModelJson<{
+  planted: { late: (PlantedAction & { arrivalTimeMs: number })[]; undos: PlantedAction[] };
   users: { userId: string; midnightMs: number; accepted: number; sealed: number; hidden: number[] }[];
 }>('intent', 'unroll.json.gz');
 
@@ -161,16 +165,28 @@ it('a replay of the shipped log reaches the fixture’s features within 1e-4, an
   expect(worst.scores).toBeLessThanOrEqual(1e-3);
 }, 120_000);
 
-it('200 real users, ties and duplicates among them: hidden states within 1e-5 of training', async () => {
+it('200 real users, with ties, duplicates, undos and late actions: hidden states within 1e-5 of training', async () => {
   const items = new ItemVectorBuilder(recipes.items);
+  const counted = new Map<string, UserState>();
   const states = new Map<string, UserState>();
+  const arrivals = altered();
+  const outcomes = new Map<string, number>();
   let next = 0;
+  let arrived = 0;
   let worst = 0;
   let compared = 0;
   for (const [midnightMs, users] of [...Map.groupBy(UNROLL.users, (user) => user.midnightMs)].sort(
     ([a], [b]) => a - b,
   )) {
-    for (; log[next]!.eventTimeMs < midnightMs; next += 1) take(log[next]!, next, states, items);
+    for (; log[next]!.eventTimeMs < midnightMs; next += 1) {
+      const { userId, itemId, actionType, eventTimeMs } = log[next]!;
+      if (take({ record: log[next]!, arrivalTimeMs: eventTimeMs, offset: next }, counted) !== 'accepted') continue;
+      items.add(userId, itemId, actionType);
+    }
+    for (; arrivals[arrived]!.arrivalTimeMs < midnightMs; arrived += 1) {
+      const outcome = take({ ...arrivals[arrived]!, offset: arrived }, states);
+      outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+    }
     const scale = ITEM_VECTOR_SCALE;
     const vector = (itemId: string) => {
       const values = items.vector(itemId);
@@ -188,28 +204,45 @@ it('200 real users, ties and duplicates among them: hidden states within 1e-5 of
       compared += 1;
     }
   }
-  console.info(`hidden states of ${compared} users: largest difference ${worst.toExponential(1)}`);
+  console.info(`hidden states of ${compared} users: largest difference ${worst.toExponential(1)}`, outcomes);
+  for (const outcome of ['duplicate', 'late']) expect(outcomes.get(outcome)).toBeGreaterThan(0);
   expect(compared).toBe(200);
   expect(worst).toBeLessThanOrEqual(1e-5);
 });
 
-/** In the order of the log, ties as they stand there: the reducer sorts them. */
+interface Arrival {
+  readonly record: UserActionRecord;
+  readonly arrivalTimeMs: number;
+}
+
+/** The fixture's users as training altered them, in order of arrival; ties as they stand in the log, undos behind them. */
+function altered(): Arrival[] {
+  const { planted } = UNROLL;
+  const actionKey = ({ userId, itemId, actionType, eventTimeMs }: PlantedAction): string =>
+    JSON.stringify([userId, itemId, actionType, eventTimeMs]);
+  const late = new Map(planted.late.map((action) => [actionKey(action), action.arrivalTimeMs]));
+  const users = new Set(UNROLL.users.map(({ userId }) => userId));
+  const undos = planted.undos.map((action) => ({ ...action, surface: null }));
+  return [...log.filter(({ userId }) => users.has(userId)), ...undos]
+    .map((record) => ({ record, arrivalTimeMs: late.get(actionKey(record)) ?? record.eventTimeMs }))
+    .sort((a, b) => a.arrivalTimeMs - b.arrivalTimeMs);
+}
+
+/** Ties as they stand: the reducer sorts them. */
 function take(
-  record: UserActionRecord,
-  offset: number,
+  { record, arrivalTimeMs, offset }: Arrival & { readonly offset: number },
   states: Map<string, UserState>,
-  items: ItemVectorBuilder,
-): void {
-  const { userId, eventTimeMs } = record;
+): string {
+  const { userId } = record;
   const action = { ...record, surface: record.surface ?? '' };
   const reduction = reduce(
     states.get(userId) ?? null,
-    { kind: 'action', offset, arrivalTimeMs: eventTimeMs, action },
+    { kind: 'action', offset, arrivalTimeMs, action },
     { userId, partition: 0 },
     LAYOUT,
   );
   if (reduction.state !== null) states.set(userId, reduction.state);
-  if (reduction.outcome === 'accepted') items.add(userId, action.itemId, action.actionType);
+  return reduction.outcome;
 }
 
 const keyOf = ({ userId, timeMs, target }: Pick<ParityRequest, 'userId' | 'timeMs' | 'target'>): string =>

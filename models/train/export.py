@@ -1,4 +1,4 @@
-"""Writes models/: ONNX files, vectors, cards, fixtures and the quality report; checks what it wrote."""
+"""Writes models/: ONNX files, vectors, cards and fixtures; checks what it wrote."""
 from __future__ import annotations
 
 import gzip
@@ -12,13 +12,15 @@ import intent
 import np_features as npf
 import onnx_models
 import vectors
+from config import CONFIG
 from data import ACTION_TYPES, CHUNK, SURFACES, WINDOW, sha256
-from pipeline import LEAK_CHECK, Results
+from measure import Results
 from ranker import ARMS, EPOCHS, LAYERS
 
-SPACE = f"deskdrop-ri{intent.DIM}-1"  # another projection is another space and needs another model
+SPACE = f"{CONFIG.name}-ri{intent.DIM}-1"  # another projection is another space and needs another model
 TOLERANCE = 1e-5
-TRAINED_FROM, TRAINED_TO = "2016-04-01T00:00:00Z", "2016-12-01T00:00:00Z"
+BYTES_MAX = 5_000_000  # of all that is committed
+TRAINED_FROM, TRAINED_TO = f"{CONFIG.blocks[0]}T00:00:00Z", f"{CONFIG.cut}T00:00:00Z"
 
 
 def _write(path: Path, content: dict, indent: int | None = None) -> None:
@@ -33,9 +35,15 @@ def _difference(r: Results, arm: str, metric: str = "mrr") -> dict:
     return next(d for d in r.quality["differences"] if d["arm"] == arm and d["metric"] == metric)
 
 
+def _vouched(r: Results, *differences: str, of: str = "") -> dict:
+    """What a card says of quality."""
+    what = f"next unseen item among those active in the last {CONFIG.activeDays:g} days, after {CONFIG.cut}; 95% intervals over users"
+    return {"what": f"{what}, {of}" if of else what, "differences": [_difference(r, d) for d in differences]}
+
+
 def _provenance(actions: Path, script: str) -> dict:
     return {
-        "data": {"file": "data/deskdrop/actions.csv.gz", "sha256": sha256(actions)},
+        "data": {"file": CONFIG.actions, "sha256": sha256(actions)},
         "script": f"models/train/{script}, run by models/train/run.sh",
         "trainedOn": {"fromInclusive": TRAINED_FROM, "toExclusive": TRAINED_TO},
     }
@@ -68,7 +76,8 @@ def item_vectors(r: Results, folder: Path, actions: Path) -> None:
         "projection": {"file": projection.name, "layout": f"float32 little-endian, row-major [{vectors.RAW}][{intent.DIM}]",
                        "sha256": sha256(projection),
                        "learned": "together with the intent model, listwise, on requests before the cut only"},
-        "parity": "parity.json",
+        "quality": _vouched(r, "np+pool - np", "np+longterm - np", "np+intent - np", of="of what is made of these vectors"),
+        "parity": {"file": "parity.json"},
         **_provenance(actions, "vectors.py"),
     }, indent=2)
 
@@ -85,15 +94,15 @@ def long_term(r: Results, folder: Path, actions: Path) -> None:
         "halfLifeDays": r.recipe.half_life_days,
         "weights": dict(zip(ACTION_TYPES, r.recipe.weights[1:])),
         "missing": "a user without actions before the midnight has no vector",
-        "tuning": {"on": "requests of 2016-10-01 to 2016-11-30, projection trained before them; listwise loss beside NP",
+        "tuning": {"on": f"requests of {CONFIG.blocks[-1]} until {CONFIG.cut}, projection trained before them; listwise loss beside NP",
                    "tried": r.tuning},
-        "quality": {"arm": "np+longterm", **_difference(r, "np+longterm - np")},
-        "parity": "parity.json",
+        "quality": _vouched(r, "np+longterm - np"),
+        "parity": {"file": "parity.json"},
         **_provenance(actions, "longterm.py"),
     }, indent=2)
 
 
-def intent_model(r: Results, folder: Path, actions: Path) -> None:
+def intent_model(r: Results, folder: Path, actions: Path, work: Path) -> None:
     """intent.onnx, its card and fixtures; raises if ONNX and torch differ or a batch's cut changes a bit."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "intent.onnx"
@@ -102,7 +111,7 @@ def intent_model(r: Results, folder: Path, actions: Path) -> None:
     parity = fixtures.intent(r)
     _write(folder / "parity.json", parity)
     worst = _compare_intent(path, parity["sequences"])
-    _write(folder / "unroll.json.gz", {"space": SPACE, **fixtures.unroll(r, actions)})
+    _write(folder / "unroll.json.gz", {"space": SPACE, **fixtures.unroll(r, CONFIG.work / "labels" / "actions.parquet", work / "unroll")})
     width = intent.DIM + 1 + sum(intent.EMBEDDING.values())
     step, heads = 6 * intent.HIDDEN * (width + intent.HIDDEN), 2 * intent.HIDDEN * (len(intent.OUTCOMES) * intent.DIM + len(ACTION_TYPES))
     t, b = "T", "B"
@@ -134,7 +143,7 @@ def intent_model(r: Results, folder: Path, actions: Path) -> None:
         "outcomeMeaning": {"click": "the next item outside the window that the user acts on",
                            "save": "the same, of those liked or bookmarked within a day of it"},
         "actionTypes": ACTION_TYPES,
-        "unseenActionTypes": "unlike, unbookmark and unfollow are absent from the data and share the embedding of unknown types",
+        "unseenActionTypes": f"{_unseen(r)} are absent from the data and share the embedding of unknown types",
         "surfaces": SURFACES,
         "gapBoundsSeconds": intent.GAP_BOUNDS,
         "window": {"K": WINDOW, "C": CHUNK},
@@ -144,12 +153,17 @@ def intent_model(r: Results, folder: Path, actions: Path) -> None:
                             "proved": "every position, padding, and stepwise against ragged: equal bits at export"},
         "parity": {"file": "parity.json", "tolerance": TOLERANCE, "worstAtExport": worst, "unroll": "unroll.json.gz"},
         "quality": {
-            "what": "next unseen item among those active in the last 7 days, after 2016-12-01; 95% intervals over users",
+            **_vouched(r, "np+intent - np", "hybrid - np", "hybrid - np+longterm", "hybrid - np+intent"),
             "arms": {a["arm"]: a["mrr"]["mean"] for a in r.quality["arms"]},
-            "differences": [_difference(r, d) for d in ("np+intent - np", "hybrid - np", "hybrid - np+longterm", "hybrid - np+intent")],
         },
         **_provenance(actions, "intent.py"),
     }, indent=2)
+
+
+def _unseen(r: Results) -> str:
+    """Action types that no training action has."""
+    seen = set(r.world.log.kind.tolist())
+    return ", ".join(t for n, t in enumerate(ACTION_TYPES) if n + 1 not in seen) or "none"
 
 
 def _compare_intent(path: Path, sequences: list[dict]) -> float:
@@ -176,14 +190,14 @@ def _feature_definitions() -> list[dict]:
     decayed = lambda what, h: f"ln({npf.FLOOR} + sum over {what} before t of 2^(-(t - eventTime) / {h:g} h))"
     out = [{"name": f"touches_{h:g}h", "formula": decayed("the item's first touches", h)} for h in npf.TOUCH_HALF_LIVES]
     out += [{"name": f"actions_{h:g}h", "formula": decayed("the item's actions", h)} for h in npf.ACTION_HALF_LIVES]
-    out += [{"name": f"saves_{h:g}h", "formula": decayed("the item's likes and bookmarks", h)} for h in npf.SAVE_HALF_LIVES]
+    out += [{"name": f"saves_{h:g}h", "formula": decayed(f"the item's {' and '.join(f'{t}s' for t in CONFIG.saveTypes)}", h)} for h in npf.SAVE_HALF_LIVES]
     out += [
         {"name": "age", "formula": "ln(1 + hours from the item's first action ever to t)"},
         {"name": "since_action", "formula": "ln(1 + hours from the item's newest action before t to t)"},
         {"name": "since_touch", "formula": "ln(1 + hours from the item's newest first touch before t to t)"},
         {"name": "no_vector", "formula": "1 if the item's first action is at or after the midnight UTC that starts t's day, else 0"},
     ]
-    out += [{"name": f"touches_{h:g}h_below_best", "formula": f"touches_{h:g}h - its maximum over the request's candidates"} for h in (1, 3, 12)]
+    out += [{"name": f"touches_{h:g}h_below_best", "formula": f"touches_{h:g}h - its maximum over the request's candidates"} for h in (npf.TOUCH_HALF_LIVES[n] for n in npf.BELOW_BEST)]
     out.append({"name": "site_touches_1h", "formula": "ln(1 + sum over first touches of any item before t of 2^(-(t - eventTime) / 1 h))"})
     assert [f["name"] for f in out] == npf.FEATURES
     dot = "0 if the user has no action before {} or the item has no vector, else {} x item vector (q / 127) of the day's version"
@@ -221,7 +235,7 @@ def rankers(r: Results, folder: Path, actions: Path) -> None:
         "model": f"MLP {LAYERS[0]}-{LAYERS[1]}-1, ReLU; listwise softmax; {EPOCHS} epochs; seed 0",
         "request": {
             "time": "t: everything uses records with eventTime < t only; actions of the same second see nothing of each other",
-            "candidates": "items with an action in [t - 7 days, t) that are not in the user's window",
+            "candidates": f"items with an action in [t - {CONFIG.activeDays:g} days, t) that are not in the user's window",
             "window": "the raw window (up to K + C - 1 actions) that the reducer holds after the user's actions before t",
             "firstTouch": "an accepted action whose item is not in its user's window at that moment, in the reducer's order",
             "duplicates": "an action equal in (user, item, type, time) to an earlier one counts nowhere",
@@ -233,74 +247,22 @@ def rankers(r: Results, folder: Path, actions: Path) -> None:
                     "no non-personal features; softmax over candidates",
             "weights": {"realtime": round(r.join["both"]["click"], 4), "longTerm": round(r.join["both"]["longterm"], 4),
                         "noVector": round(r.join["both"]["noVector"], 4)},
-            "fittedOn": "requests of 2016-10-01 to 2016-11-30, intents and vectors from a model trained before them",
+            "fittedOn": f"requests of {CONFIG.blocks[-1]} until {CONFIG.cut}, intents and vectors from a model trained before them",
             "testMrr": r.quality["joinWithoutNp"]["mrr"],
         },
+        "quality": _vouched(r, "np+longterm - np", "np+intent - np", "hybrid - np"),
         "parity": {"file": "parity.json.gz", "tolerance": TOLERANCE * 10},
         **_provenance(actions, "ranker.py"),
     }, indent=2)
 
 
-def quality(r: Results, folder: Path) -> None:
-    """quality.json and QUALITY.md."""
-    q = r.quality
-    _write(folder / "quality.json", q, indent=2)
-    shares, about = q["targetShares"], {
-        "np": "popularity at ten half-lives and kinds, age, recency, no-vector flag",
-        "np+pool": "+ mean of the window's vectors x item vector",
-        "np+longterm": "+ daily long-term vector x item vector",
-        "np+intent": "+ intent (click, save) x item vector, in the stream",
-        "np+intent@midnight": "+ the same intents, but computed once, at midnight",
-        "hybrid": "np+intent and np+longterm",
-        LEAK_CHECK: "leak check: every request has a random other user's intent",
-    }
-    lines = [
-        "# Quality", "",
-        "Written by `models/train/run.sh`; the numbers are in [quality.json](quality.json).", "",
-        f"Next unseen item, Deskdrop, after {q['split']['cut'][:10]}: {q['requests']} requests of {q['users']} users, full ranking of "
-        f"{q['candidatesPerRequest']:.0f} candidates on average (active in the last 7 days, not in the user's window). Everything was "
-        "trained and tuned before that date. Item vectors are daily. "
-        f"Of all first touches {shares['notAmongCandidates']:.1%} are no request: nobody had touched the item in the 7 days before. "
-        f"{shares['withoutVector']:.1%} of the targets have no vector yet; {shares['userWithoutActions']:.1%} of requests come from users without "
-        "a past. Means of three seeds; 95 % intervals resample users.", "",
-        "| arm | | MRR | Recall@10 | NDCG@10 |", "| --- | --- | --- | --- | --- |",
-        *(f"| {a['arm']} | {about[a['arm']]} | {a['mrr']['mean']:.4f} ({min(a['mrr']['seeds']):.4f}–{max(a['mrr']['seeds']):.4f}) "
-          f"| {a['recall10']['mean']:.4f} | {a['ndcg10']['mean']:.4f} |" for a in q["arms"]), "",
-        "| difference | MRR | 95 % | relative |", "| --- | --- | --- | --- |",
-        *(f"| {d['arm']} | {d['mean']:+.4f} | [{d['low']:+.4f}, {d['high']:+.4f}] | {d['relative']:+.1%} |"
-          for d in q["differences"] if d["metric"] == "mrr"), "",
-        *_reading(r), "",
-    ]
-    (folder / "QUALITY.md").write_text("\n".join(lines))
-
-
-def _reading(r: Results) -> list[str]:
-    """One line a question, worded by where the interval lies, so that the text cannot outlive the numbers."""
-
-    def verdict(name: str) -> str:
-        d = _difference(r, name)
-        shown = f"{d['mean']:+.4f} [{d['low']:+.4f}, {d['high']:+.4f}]"
-        return f"yes, {shown}" if d["low"] > 0 else f"no, it loses: {shown}" if d["high"] < 0 else f"not shown: {shown}"
-
-    joined = r.quality["joinWithoutNp"]["mrr"]
-    return [
-        "- Does the intent beat the non-personal model? " + verdict("np+intent - np") + ".",
-        "- Does the GRU beat a mean of the window's vectors? " + verdict("np+intent - np+pool") + ".",
-        "- Does the hybrid beat the long-term vector? " + verdict("hybrid - np+longterm") + ".",
-        "- Does the hybrid beat the intent? " + verdict("hybrid - np+intent") + ".",
-        "- Does computing the intent in the stream beat computing it at midnight? " + verdict("np+intent - np+intent@midnight") + ".",
-        "- Does a stranger's intent help (a leak, if so)? " + verdict(f"{LEAK_CHECK} - np") + ".",
-        f"- Dots alone, with no popularity, rank poorly (MRR: intent {joined['realtime']:.3f}, long-term {joined['longTerm']:.3f}, both "
-        f"{joined['both']:.3f}): intents are trained as what a user wants beyond what everyone does. Rank with both.",
-    ]
-
-
-def write(r: Results, models: Path, actions: Path) -> None:
-    """Everything under models/ but the sources and the README."""
+def write(r: Results, models: Path, actions: Path, work: Path) -> None:
+    """The models with cards and fixtures; `work` is a folder for what the fixtures need on the way."""
     item_vectors(r, models / "item-vectors", actions)
     long_term(r, models / "long-term", actions)
-    intent_model(r, models / "intent", actions)
+    intent_model(r, models / "intent", actions, work)
     rankers(r, models / "ranker", actions)
-    quality(r, models)
     total = sum(p.stat().st_size for p in models.rglob("*") if p.is_file() and "train" not in p.relative_to(models).parts)
-    print(f"wrote {models}: {total / 1e6:.2f} MB", flush=True)
+    print(f"  wrote {models}: {total / 1e6:.2f} MB", flush=True)
+    if total > BYTES_MAX:
+        raise ValueError(f"models take {total / 1e6:.2f} MB, more than {BYTES_MAX / 1e6:g}")

@@ -1,7 +1,7 @@
 """The intent model: a GRU over the reducer's window, trained together with the item vectors' projection.
 
-For a request of day d, all item vectors, of the window and of the candidates, are those of the version activated at the
-midnight that starts d, as in serving. The loss is listwise over the request's candidates, on top of a fixed
+All item vectors of a request, of the window and of the candidates, are those of the newest version before it, as in serving:
+with daily versions that of the midnight that starts its day. The loss is listwise over the request's candidates, on top of a fixed
 non-personal score: intent x item vector learns what this user wants beyond what everyone does now.
 """
 from __future__ import annotations
@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from data import ACTION_TYPES, CUT, DAY, SURFACES, ActionLog, window_start
+from data import ACTION_TYPES, CUT, DAY, SURFACES, ActionLog
 from listwise import Lists, cross_entropy, lists
-from np_features import Requests
-from vectors import ABSENT, RAW, RawVersions, Space, transform
+from np_features import SAVE_KINDS, Requests
+from vectors import ABSENT, RAW, RawVersions, Space, parts, transform
 
 DIM = 48  # D: item vectors and intents
 HIDDEN = 64  # H
@@ -49,12 +49,12 @@ class Windows:
 
 def cut_windows(log: ActionLog, raw: RawVersions, user: np.ndarray, start: np.ndarray, end: np.ndarray,
                 day: np.ndarray) -> Windows:
-    """The actions `start` to `end` (places in the user's order, [B]) under the item version of midnight `day` [B]."""
+    """The actions `start` to `end` (places in the user's order, [B]) under the item version of tick `day` [B]."""
     lengths = end - start
     step = np.arange(max(1, lengths.max()))[:, None]
     real = step < lengths
     action = np.where(real, log.bounds[user] + start + step, 0)
-    gap = log.time[action] - log.time[np.maximum(action - 1, 0)]
+    gap = (log.time_ms[action] - log.time_ms[np.maximum(action - 1, 0)]) / 1000
     bucket = 1 + np.searchsorted(GAP_BOUNDS, gap, side="right")
     return Windows(
         rows=np.where(real, raw.lookup(log.item[action], day), ABSENT),
@@ -105,7 +105,7 @@ class IntentModel(nn.Module):
 
 @dataclass(frozen=True)
 class Sessions:
-    """The windows that some requests look at. Requests of one user and day share one, until the reducer seals."""
+    """The windows that some requests look at. Requests of one user and item version share one, until the reducer seals."""
 
     windows: Windows
     of: np.ndarray  # int64 [q]: which of the B windows
@@ -115,8 +115,7 @@ class Sessions:
 
 def sessions(log: ActionLog, raw: RawVersions, requests: Requests, chosen: np.ndarray) -> Sessions:
     """The windows of the chosen requests; `next_type` covers the steps from the first request of each on."""
-    accepted, day = requests.accepted[chosen], requests.time[chosen] // DAY
-    start = window_start(accepted)
+    accepted, start, day = requests.accepted[chosen], requests.start[chosen], raw.tick(requests.time[chosen])
     keys, of = np.unique(np.stack([requests.user[chosen], start, day], 1), axis=0, return_inverse=True)
     end, first = keys[:, 1].copy(), np.full(len(keys), np.iinfo(np.int64).max)
     np.maximum.at(end, of, accepted)
@@ -151,7 +150,7 @@ def forward(model: IntentModel, log: ActionLog, raw: RawVersions, embed: Callabl
     """
     session = sessions(log, raw, requests, batch.requests)
     window = session.windows
-    day = requests.time[batch.requests] // DAY
+    day = raw.tick(requests.time[batch.requests])
     candidate = raw.lookup(requests.candidate[batch.pairs], day[batch.of.numpy()])
     rows, inverse = np.unique(np.r_[candidate, window.rows.ravel()], return_inverse=True)
     present = torch.from_numpy((rows != ABSENT).astype(np.float32))[:, None]
@@ -180,7 +179,7 @@ def forward(model: IntentModel, log: ActionLog, raw: RawVersions, embed: Callabl
 def saved(log: ActionLog, requests: Requests) -> np.ndarray:
     """bool [Q]: the user liked or bookmarked the target within SAVE_HORIZON of the request, and before the cut."""
     times: dict[tuple[int, int], list[int]] = {}
-    for n in np.flatnonzero(np.isin(log.kind, [1 + ACTION_TYPES.index(t) for t in ("like", "bookmark")]) & (log.time < CUT)):
+    for n in np.flatnonzero(np.isin(log.kind, SAVE_KINDS) & (log.time < CUT)):
         times.setdefault((log.user[n], log.item[n]), []).append(log.time[n])
     touched = zip(requests.user, log.item[requests.action], requests.time)
     return np.array([any(0 <= s - t <= SAVE_HORIZON for s in times.get((u, i), ())) for u, i, t in touched])
@@ -193,7 +192,7 @@ def train(log: ActionLog, raw: RawVersions, requests: Requests, chosen: np.ndarr
     chosen = chosen[requests.accepted[chosen] > 0]
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    model, transformed = IntentModel(), torch.from_numpy(transform(raw.rows).astype(np.float32))
+    model, transformed = IntentModel(), torch.from_numpy(np.concatenate([transform(part).astype(np.float32) for part in parts(raw.rows)]))
     embed = lambda rows: model.vectors(transformed[rows])
     scale, missing_bias = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.zeros(3))
     day, is_saved = requests.time[chosen] // DAY, saved(log, requests)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data import DAY, ActionLog
-from vectors import RawVersions, Space
+from vectors import WEIGHTS, RawVersions, Space
 
 
 @dataclass(frozen=True)
@@ -19,26 +19,27 @@ class Recipe:
     """What is tuned before the cut."""
 
     half_life_days: float
-    weights: tuple[float, ...]  # for kinds 0 (unknown) to 8, see data.ACTION_TYPES
+    weights: tuple[float, ...]  # for kind 0 (unknown) and each of data.ACTION_TYPES
 
     @staticmethod
     def of(half_life_days: float, save_weight: float) -> "Recipe":
-        """Views weigh 1; likes, bookmarks, comments and follows `save_weight`; undos and unknown types 0."""
-        return Recipe(half_life_days, (0.0, 1.0, *[save_weight] * 4, 0.0, 0.0, 0.0))
+        """What weighs 1 in the item vectors weighs 1, what weighs more `save_weight`; undos and unknown types 0."""
+        return Recipe(half_life_days, (0.0, *(float(save_weight if w > 1 else w) for w in WEIGHTS.values())))
 
 
 def user_vectors(log: ActionLog, raw: RawVersions, space: Space, user: np.ndarray, day: np.ndarray,
                  recipe: Recipe) -> np.ndarray:
-    """float32 [n, D]: the vectors of users `user` [n] made at midnights `day` [n]; zeros for a user without actions."""
+    """float32 [n, D]: the vectors of users `user` [n] made at ticks `day` [n] of `raw`; zeros for a user without actions."""
     out = np.zeros((len(user), space.quantised.shape[1]), np.float32)
     weights = np.array(recipe.weights)
     for n, (u, d) in enumerate(zip(user, day)):
         a = log.bounds[u]
-        b = a + np.searchsorted(log.time[a : log.bounds[u + 1]], d * DAY)
+        now = d * raw.period
+        b = a + np.searchsorted(log.time[a : log.bounds[u + 1]], now)
         if a == b:
             continue
-        age = (d * DAY - log.time[a:b]) / DAY
-        weight = weights[log.kind[a:b]] * np.exp2(-age / recipe.half_life_days)
+        age = (now - log.time[a:b]) / DAY
+        weight = weights[log.kind[a:b]] * np.exp2(-age / recipe.half_life_days) * (log.arrival[a:b] < now)
         total = weight @ space.vectors(raw.lookup(log.item[a:b], d)).astype(np.float64)
         out[n] = total / max(np.linalg.norm(total), 1e-12)
     return out

@@ -8,8 +8,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from data import ACTION_TYPES
-from intent import DIM, HIDDEN, OUTCOMES, IntentModel
+from data import ACTION_TYPES, SURFACES
+from intent import DIM, GAP_BOUNDS, HIDDEN, OUTCOMES, IntentModel
 from ranker import Ranker
 
 OPSET = 17
@@ -106,8 +106,8 @@ def prove_batch_invariance(path: Path, seed: int = 0) -> None:
         "item_vectors": (random.integers(-60, 61, (longest, rows, DIM)) / 127).astype(np.float32),
         "has_vector": random.integers(0, 2, (longest, rows)).astype(np.float32),
         "action_types": random.integers(0, 1 + len(ACTION_TYPES), (longest, rows)).astype(np.int32),
-        "surfaces": random.integers(0, 4, (longest, rows)).astype(np.int32),
-        "gaps": random.integers(0, 11, (longest, rows)).astype(np.int32),
+        "surfaces": random.integers(0, 1 + len(SURFACES), (longest, rows)).astype(np.int32),
+        "gaps": random.integers(0, 2 + len(GAP_BOUNDS), (longest, rows)).astype(np.int32),
         "lengths": random.integers(1, longest + 1, rows).astype(np.int32),
     }
 

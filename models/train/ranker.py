@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from config import CONFIG
 from data import CUT
 from listwise import cross_entropy, lists
 from np_features import FEATURES, Requests
@@ -17,14 +18,21 @@ BATCH = 128  # requests
 LEARNING_RATE = 6e-3  # peak of a one-cycle schedule
 WEIGHT_DECAY = 1e-4
 
-DOTS = ["click", "save", "longterm", "pool", "click_midnight", "save_midnight"]  # personal features, [M, len(DOTS)]
+FRESH = [f"@items-{name}" for name in CONFIG.freshness]  # item vectors more often than daily, by a model trained on the freshest
+FRESHEST = FRESH[-1:]  # the configuration names the freshest last
+VARIANTS = ["", "@midnight", "@hour", "@float", *FRESH]  # of the user's state, of the vectors' rounding, of item vectors
+# personal features, [M, len(DOTS)]
+DOTS = [*(f"{o}{v}" for v in VARIANTS for o in ("click", "save")), *(f"{p}{v}" for v in ("", *FRESHEST) for p in ("longterm", "pool"))]
 ARMS = {
     "np": [],
     "np+pool": ["pool"],
     "np+longterm": ["longterm"],
     "np+intent": ["click", "save"],
-    "np+intent@midnight": ["click_midnight", "save_midnight"],
     "hybrid": ["click", "save", "longterm"],
+    **{f"np+intent{v}": [f"click{v}", f"save{v}"] for v in VARIANTS[1:]},
+    **{arm: names for v in FRESHEST for arm, names in {
+        f"np+longterm{v}": [f"longterm{v}"], f"np+pool{v}": [f"pool{v}"], f"hybrid{v}": [f"click{v}", f"save{v}", f"longterm{v}"],
+    }.items()},
 }
 
 
