@@ -1,5 +1,6 @@
 /** The report of the models against the cards of the models that are committed. */
 import { describe, expect, it } from 'vitest';
+import { readModelJson } from './quality-harness.ts';
 import { reportProblems } from './support/model-report.ts';
 
 const PLACE = { dataset: 'deskdrop', task: 'next unseen item', metric: 'mrr', seeds: 3 };
@@ -85,4 +86,10 @@ describe('a report', () => {
   ])('contradicts a card that %s', (_name, card, problem) => {
     expect(reportProblems(REPORT, { intent: card }).join('\n')).toContain(problem);
   });
+});
+
+it('models/report.json agrees with the cards of the committed models', () => {
+  const folders = ['intent', 'item-vectors', 'long-term', 'ranker'];
+  const cards = Object.fromEntries(folders.map((folder) => [folder, readModelJson(folder, 'card.json')]));
+  expect(reportProblems(readModelJson('report.json'), cards)).toEqual([]);
 });
