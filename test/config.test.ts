@@ -59,6 +59,7 @@ describe('defaults', () => {
         saslPasswordFile: null,
         sessionTimeoutMs: 30_000,
         heartbeatIntervalMs: 3_000,
+        commitsAtOnce: 1,
         transactionTimeoutMs: 60_000,
         replicationFactor: -1,
         minInsyncReplicas: null,

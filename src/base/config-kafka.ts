@@ -57,6 +57,10 @@ export const kafkaKeys = {
         description: 'A worker not heard of for this long loses its partitions to the others.',
       }),
       heartbeatIntervalMs: timeMs.default(3_000).meta({ description: 'How often a worker is heard of.' }),
+      commitsAtOnce: integer(1, 64).default(1).meta({
+        description:
+          'Commits of a worker in the making at a time; each holds its records and outputs in memory. More keep cores busy where brokers are far away.',
+      }),
       transactionTimeoutMs: timeMs.default(60_000).meta({
         description: 'The broker aborts a transaction that is open for longer. At most its transaction.max.timeout.ms.',
       }),

@@ -35,8 +35,8 @@ export interface GroupWorkerOptions {
   readonly onStep?: (task: TaskRef, point: string) => void | Promise<void>;
 }
 
-/** Commits, and restores, in the making at a time: each holds its records and outputs in memory. */
-const AT_ONCE = 2;
+/** Restores under way at a time: each holds what it reads in memory. */
+const RESTORES_AT_ONCE = 2;
 const IDLE_MS = 5_000;
 const UNTIL_END_IDLE_MS = 50;
 
@@ -62,8 +62,8 @@ export class GroupWorker {
       log,
       logger,
       intervalMs: config.commit.intervalMs,
-      commits: new Permits(AT_ONCE),
-      restores: new Permits(AT_ONCE),
+      commits: new Permits(config.kafka.commitsAtOnce),
+      restores: new Permits(RESTORES_AT_ONCE),
       // A join learns by looking that there will be no more features.
       idleMs: options.untilEnd === true ? UNTIL_END_IDLE_MS : IDLE_MS,
       events: options.observer ?? {},
