@@ -182,9 +182,8 @@ describe('backfill', () => {
 describe('skew', () => {
   it('finds none in the ranking features of an honest deployment', async () => {
     const report = await run<SkewReport>('skew', '--json');
-    // Users who have not acted yet when their long-term vector comes.
-    expect(report.undated).toBeGreaterThan(0);
     expect(report).toMatchObject({ rejected: {}, examples: [] });
+    // Undated: users who have not acted yet when their long-term vector comes, if the join reads that first.
     expect(report.equal).toBe(report.served - report.undated);
     expect(report.equal).toBeGreaterThan(2 * USERS);
     expect(Object.keys(report.features)).toEqual(expect.arrayContaining(['engagement.itemIds', 'intent.click']));

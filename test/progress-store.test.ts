@@ -8,9 +8,9 @@ import { KeyedStore } from '../state/store.ts';
 
 const FAST = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
 const OPTIONS = { layoutHash: 'layout' };
-/** Three slices of about 1 MB. */
+/** Three slices of about 256 KB. */
 const KEYS = 30;
-const VALUE_BYTES = 100_000;
+const VALUE_BYTES = 25_000;
 
 interface Position {
   readonly offset: number;
