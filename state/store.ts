@@ -32,11 +32,11 @@ export interface StoreOptions {
   readonly logger?: StoreLogger;
   /** Keys whose checksums are remembered between a read and a commit, about 100 bytes each; by default 65,536. */
   readonly rememberedKeys?: number;
-  /** LevelDB's write buffer, by default 256 KB; up to two of them, and a commit each, are held. Larger ones write faster. */
+  /** LevelDB's write buffer, by default 1 MB; up to two of them, and a commit each, are held. Larger ones write faster. */
   readonly writeBufferBytes?: number;
 }
 
-const DEFAULTS = { rememberedKeys: 65_536, writeBufferBytes: 256 * 1024 } as const;
+const DEFAULTS = { rememberedKeys: 65_536, writeBufferBytes: 1024 * 1024 } as const;
 
 type ResolvedOptions = Required<Omit<StoreOptions, 'logger'>>;
 
