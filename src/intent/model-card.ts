@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { FreshetError } from '../base/errors.ts';
 import { parseParity, type ParitySequence } from './parity.ts';
 import { INPUT_NAMES, OUTPUT_NAMES, type ModelShape } from './model-session.ts';
-import { quantityNames, scoreDistribution } from './score-distribution.ts';
+import { isAscending, quantityNames, scoreDistribution } from './score-distribution.ts';
 import { readCard, readModelFile, sha256, text, vouchedCard } from './vouched-card.ts';
 
 const names = z.array(text).min(1);
@@ -78,8 +78,4 @@ export function cardSemantics(card: ModelCard): string {
 function stateShapeOf({ inputs, dims }: ModelCard): number[] {
   const [, ...shape] = inputs[0]?.shape ?? ['B', dims.H];
   return shape.map(Number);
-}
-
-function isAscending(numbers: readonly number[]): boolean {
-  return numbers.every((value, index) => index === 0 || value > (numbers[index - 1] ?? value));
 }

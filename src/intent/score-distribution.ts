@@ -68,7 +68,8 @@ export function stabilityIndex(counts: Readonly<Uint32Array>, shares: readonly n
   }, 0);
 }
 
-function isAscending(numbers: readonly number[]): boolean {
+/** Strictly. */
+export function isAscending(numbers: readonly number[]): boolean {
   return numbers.every((value, index) => index === 0 || value > numbers[index - 1]!);
 }
 
