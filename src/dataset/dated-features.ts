@@ -93,7 +93,8 @@ export class DatedFeatures {
     const at = { topic: 'user-actions', partition };
     const reader = await asRecorded({ log, codec }, at);
     const input = await InputAhead.open({ ...reader, at, maxRecords });
-    const replay = await PartitionReplay.open({ ...options, log: input.log, folder: join(folder, 'users') });
+    const read = { log: input.log, inputCodec: reader.codec };
+    const replay = await PartitionReplay.open({ ...options, ...read, folder: join(folder, 'users') });
     const rules = { codec, partition, partitions: config.partitions, maxIdBytes: config.maxIdBytes };
     const longTerm = await LongTermVectors.open({ log, codec, rules, folder: join(folder, 'vectors') });
     await replay.begin(input.from);

@@ -28,6 +28,8 @@ export interface PartitionReplayOptions extends FeatureContext {
   readonly partition: number;
   /** For its store; goes on from there if it holds one. */
   readonly folder: string;
+  /** Reads the input that `log` gives, where a caller has asked for it `asRecorded`; by default that is done here. */
+  readonly inputCodec?: ActionReader['codec'];
   /** Users kept decoded in memory. */
   readonly cacheUsers?: number;
 }
@@ -81,8 +83,8 @@ export class PartitionReplay {
   }
 
   static async open(options: PartitionReplayOptions): Promise<PartitionReplay> {
-    const { config, folder, logger, partition, cacheUsers = CACHE_USERS } = options;
-    const reader = await asRecorded(options, inputOf(partition));
+    const { log, config, folder, logger, partition, inputCodec, cacheUsers = CACHE_USERS } = options;
+    const reader = inputCodec ? { log, codec: inputCodec } : await asRecorded(options, inputOf(partition));
     const layout = layoutOf(config);
     const stateCodec = new StateCodec(layout);
     const rememberedKeys = cacheUsers + STEP_RECORDS;

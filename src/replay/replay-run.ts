@@ -100,8 +100,9 @@ async function replayPartition(
   if (!isFromStart || course.isSeeded) {
     const keepsUser = (key: Buffer): boolean => users?.has(key) ?? true;
     const taskId = `${config.appId}-user-actions-${partition}`;
+    const read = { source: reader.log, inputCodec: reader.codec };
     seeded =
-      (await seedTarget({ ...options, source, overlay, course, taskId, input, from, keepsUser, folder })) ?? null;
+      (await seedTarget({ ...options, ...read, overlay, course, taskId, input, from, keepsUser, folder })) ?? null;
   }
   const task = new FeatureTask({ ...options, log: overlay, inputCodec: reader.codec, scorer, partition, storeFolder });
   try {

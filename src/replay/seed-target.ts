@@ -12,11 +12,14 @@ import { activationBefore } from '../task/newest-activation.ts';
 import type { SequenceFeaturesRecord } from '../../topics/records.ts';
 import type { Course } from './course.ts';
 import { PartitionReplay } from './partition-replay.ts';
+import type { ActionReader } from './recorded-rejections.ts';
 import { seedBefore } from './seed.ts';
 
 export interface SeedTargetOptions extends Omit<FeatureContext, 'log'> {
   /** What is replayed, its features among it. */
   readonly source: Log;
+  /** Reads the input of `source`. */
+  readonly inputCodec: ActionReader['codec'];
   /** Where the task will work. */
   readonly overlay: Log;
   /** Of the application that is replayed. */

@@ -12,6 +12,7 @@ import type { SequenceFeaturesRecord } from '../../topics/records.ts';
 import { inputLog } from './input-log.ts';
 import { PartitionReplay } from './partition-replay.ts';
 import type { Stretch } from './range.ts';
+import { asRecorded, type ActionReader } from './recorded-rejections.ts';
 import type { UserFilter } from './user-filter.ts';
 import type { LaidOut } from './what-if-differences.ts';
 import type { WhatIfSummary } from './what-if-summary.ts';
@@ -55,10 +56,12 @@ export async function compareSides(options: WhatIfOptions): Promise<WhatIfCounts
   const counts = { records: 0, users: 0, onlyBase: 0, onlyVariant: 0 };
   for (const stretch of stretches) {
     if (signal.aborted) break;
+    const reader = await asRecorded(options, { topic: 'user-actions', partition: stretch.partition });
     const sides = await Promise.all(
-      (['base', 'variant'] as const).map((name) =>
-        SideReplay.open(options[name], stretch, { ...options, folder: join(folder, `${name}-${stretch.partition}`) }),
-      ),
+      (['base', 'variant'] as const).map((name) => {
+        const own = { ...options, folder: join(folder, `${name}-${stretch.partition}`) };
+        return SideReplay.open(options[name], stretch, reader, own);
+      }),
     );
     const [base, variant] = sides as [SideReplay, SideReplay];
     try {
@@ -122,11 +125,17 @@ class SideReplay {
   }
 
   /** Both begin at the beginning of the log: the features of one configuration give no state of another. */
-  static async open(side: Side, { partition, to }: Stretch, options: WhatIfOptions): Promise<SideReplay> {
+  static async open(
+    side: Side,
+    { partition, to }: Stretch,
+    reader: ActionReader,
+    options: WhatIfOptions,
+  ): Promise<SideReplay> {
     const input = { topic: 'user-actions', partition };
     const { users, codec } = options;
-    const log = inputLog({ source: options.log, input, end: to, keeps: users?.isAbout.bind(users) });
-    const replay = await PartitionReplay.open({ ...options, ...side, log, partition, cacheUsers: CACHE_USERS });
+    const log = inputLog({ source: reader.log, input, end: to, keeps: users?.isAbout.bind(users) });
+    const read = { log, inputCodec: reader.codec };
+    const replay = await PartitionReplay.open({ ...options, ...side, ...read, partition, cacheUsers: CACHE_USERS });
     await replay.begin(await log.startOffset(input));
     return new SideReplay(replay, codec, layoutOf(side.config));
   }
