@@ -1,6 +1,6 @@
 """One command from a log to models, cards, fixtures and quality: python build.py [--from=STAGE] [--until=STAGE] [--list].
 
-Stages that are done and whose inputs have not changed are skipped. What is built, and from which log: config.py.
+Stages that are done and whose inputs have not changed are skipped. What is built, and from which log: log/config.py.
 """
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-import data
-import labels
-import rows
-import runner
-from config import CONFIG, ROOT, TRAIN
-from freshet import Deployment
-from runner import Stage
+from log import data, labels, rows
+from log.config import CONFIG, ROOT, TRAIN
+from log.freshet import Deployment
+from running import runner
+from running.runner import Stage
 
 WORK = CONFIG.work
 TYPESCRIPT = tuple(ROOT / folder for folder in ("src", "state", "topics"))  # the reducer, and all around it
@@ -59,13 +57,13 @@ def _rows_read(folder: Path) -> str:
 
 
 def _requests(folder: Path) -> None:
-    import pipeline
+    from shipped import pipeline
 
     (folder / "requests.pkl").write_bytes(pickle.dumps(pipeline.requests(data.load()), pickle.HIGHEST_PROTOCOL))
 
 
 def _world():
-    import pipeline
+    from shipped import pipeline
 
     return pipeline.world(data.load(), pickle.loads((WORK / "requests" / "requests.pkl").read_bytes()))
 
@@ -75,13 +73,13 @@ def _item_vectors(folder: Path) -> None:
 
 
 def _train(folder: Path) -> None:
-    import pipeline
+    from shipped import pipeline
 
     pipeline.train(_world(), folder)
 
 
 def _evaluate(folder: Path) -> None:
-    import measure
+    from shipped import measure
 
     results = measure.Evaluation(_world(), measure.members(WORK / "train")).run(folder)
     # the world is cheap to build and large to keep
@@ -93,14 +91,14 @@ def _results():
 
 
 def _export(folder: Path) -> None:
-    import export
+    from shipped import export
 
     export.write(_results(), CONFIG.output_path, CONFIG.actions_path, folder)
 
 
 def _served(folder: Path) -> None:
     """The vectors that `freshet load` makes are of the shipped recipes, so only shipped models can be compared."""
-    import served
+    from shipped import served
 
     if CONFIG.output_path != ROOT / "models":
         print("  the models are not the shipped ones: not compared")
@@ -113,7 +111,7 @@ def _served(folder: Path) -> None:
 
 
 def _report(folder: Path) -> None:
-    import quality_page
+    from shipped import quality_page
 
     quality_page.write(_results(), CONFIG.output_path)
 
@@ -127,18 +125,20 @@ def stages() -> list[Stage]:
     setting = lambda *names: {name: getattr(CONFIG, name) for name in names}
     arms = ("blocks", "cut", "testTo", "freshness", "seeds")
     return [
-        Stage("log", _log, (CONFIG.actions_path, *TYPESCRIPT, *_py("freshet")), setting("load", "freshet", "actionTypes")),
-        Stage("labels", _labels, _py("labels"), setting("lagSeconds", "fixtureMidnights")),
-        Stage("rows", _rows, _py("rows", "data"), setting("lagSeconds", "surfaces"), result=_rows_read),
-        Stage("requests", _requests, _py("np_features", "traps"), setting(
+        Stage("log", _log, (CONFIG.actions_path, *TYPESCRIPT, *_py("log/freshet")), setting("load", "freshet", "actionTypes")),
+        Stage("labels", _labels, _py("log/labels"), setting("lagSeconds", "fixtureMidnights")),
+        Stage("rows", _rows, _py("log/rows", "log/data"), setting("lagSeconds", "surfaces"), result=_rows_read),
+        Stage("requests", _requests, _py("features/np_features", "evaluation/traps"), setting(
             "activeDays", "touchHalfLivesHours", "actionHalfLivesHours", "saveHalfLivesHours", "saveTypes", "lagSeconds")),
-        Stage("item-vectors", _item_vectors, _py("vectors"), setting("weights", *arms)),
-        Stage("train", _train, _py("intent", "ranker", "listwise", "parallel", "pipeline"), resumes=True),
-        Stage("evaluate", _evaluate, _py("evaluate", "longterm", "measure"), setting(
+        Stage("item-vectors", _item_vectors, _py("features/vectors"), setting("weights", *arms)),
+        Stage("train", _train, _py(
+            "networks/intent", "networks/ranker", "networks/listwise", "running/parallel", "shipped/pipeline"), resumes=True),
+        Stage("evaluate", _evaluate, _py("evaluation/evaluate", "features/longterm", "shipped/measure"), setting(
             "longTermHalfLivesDays", "longTermSaveWeights", "suspiciousGain"), resumes=True),
-        Stage("export", _export, _py("export", "fixtures", "planted", "onnx_models"), setting("output", "fixtureMidnights")),
-        Stage("served", _served, _py("served")),
-        Stage("report", _report, _py("quality_page")),
+        Stage("export", _export, _py("shipped/export", "shipped/fixtures", "log/planted", "networks/onnx_models"), setting(
+            "output", "fixtureMidnights")),
+        Stage("served", _served, _py("shipped/served")),
+        Stage("report", _report, _py("shipped/quality_page")),
     ]
 
 

@@ -9,18 +9,13 @@ import argparse
 import json
 from pathlib import Path
 
-import arms
-import baselines
-import costs
-import encoder_arms
-import heads
-import report_rows
-import report_text
-import transact_arms
-from config import CONFIG
-from np_features import FEATURES
-from report_rows import Rows
-from world import world
+from compared import arms, baselines, costs, encoder_arms, transact_arms
+from evaluation import report_rows, report_text
+from evaluation.report_rows import Rows
+from features.np_features import FEATURES
+from features.world import world
+from log.config import CONFIG
+from networks import heads
 
 MODELS = Path(__file__).resolve().parents[1]
 

@@ -2,6 +2,7 @@
 # Builds everything under models/. Needs Python 3.11 with requirements.txt; PYTHON names another interpreter.
 #   run.sh [CONFIG.json] [--from=STAGE] [--until=STAGE] [--list]
 #   run.sh --test        the unit tests of the data side; NumPy and pyarrow are enough
+#   run.sh --test-all    those of the networks and of Globo too; need all of requirements.txt
 set -eu
 case "${1:-}" in
 *.json)
@@ -12,7 +13,9 @@ case "${1:-}" in
 esac
 cd "$(dirname "$0")"
 export OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-if [ "${1:-}" = --test ]; then
-  exec "${PYTHON:-python3}" -m unittest discover --start-directory tests --top-level-directory .
-fi
+discover() { "${PYTHON:-python3}" -m unittest discover --start-directory "$1" --top-level-directory .; }
+case "${1:-}" in
+--test) discover tests && exit ;;
+--test-all) discover tests && discover torch_tests && exit ;;
+esac
 exec nice -n 10 "${PYTHON:-python3}" build.py "$@"

@@ -1,6 +1,6 @@
 /**
  * What can be said of an item without knowing who asks: popularity at several half-lives, age, recency. They are the
- * non-personal (NP) features of the ranker's card, kept as the log goes by; models/train/np_features.py is the same in
+ * non-personal (NP) features of the ranker's card, kept as the log goes by; models/train/features/np_features.py is the same in
  * Python. One small entry an item that was ever acted on.
  */
 import { invariant } from '../base/errors.ts';

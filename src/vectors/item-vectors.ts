@@ -1,6 +1,6 @@
 /**
  * Item vectors from the log, causally: an integer accumulator an item, a learned projection, int8. One pass over the
- * actions and integer adds, so a version can be cut at any moment; models/train/vectors.py is the same in Python.
+ * actions and integer adds, so a version can be cut at any moment; models/train/features/vectors.py is the same in Python.
  */
 import { LRUCache } from 'lru-cache';
 import { userIndex, type UserIndex } from './user-index.ts';

@@ -1,6 +1,6 @@
 /**
  * Long-term user vectors from the log: a decayed, weighted sum of the vectors of everything the user ever did,
- * normalised. It lives in the item vectors' space; models/train/longterm.py is the same in Python.
+ * normalised. It lives in the item vectors' space; models/train/features/longterm.py is the same in Python.
  */
 import { decay } from '../../state/decay.ts';
 import { norm } from './item-vectors.ts';

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import numpy as np
 
-import data
-from data import ActionLog
-from rows import NONE, Rows, Windows
+from log import data
+from log.data import ActionLog
+from log.rows import NONE, Rows, Windows
 
 DAY = 86_400
 START = 17_000 * DAY  # a midnight

@@ -10,9 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import data
-import labels
-import rows
+from log import data, labels, rows
 from tests.small import START, log_of, rows_of
 
 

@@ -8,10 +8,9 @@ import tempfile
 import unittest
 from pathlib import Path
 
-import config
-import planted
-import runner
-from runner import Stage
+from log import config, planted
+from running import runner
+from running.runner import Stage
 
 
 class Stages(unittest.TestCase):

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-import np_features as npf
-import traps
-import vectors
+from evaluation import traps
+from features import np_features as npf, vectors
 from tests.small import DAY, START, busy_log, log_of
 
 LOG = busy_log()
