@@ -1,14 +1,15 @@
 /** Bytes made to hurt: whatever they are, a record or RECORD_UNDECODABLE comes back, soon and in little memory. */
-import { SchemaRegistryClient } from '@confluentinc/schemaregistry/dist/schemaregistry-client.js';
 import avsc from 'avsc';
 import type { Schema } from 'avsc';
 import fc from 'fast-check';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { FreshetError } from '../src/base/errors.ts';
+import { createLogger } from '../src/base/logger.ts';
 import { boundedType } from '../src/serde/bounded-type.ts';
 import { Codec } from '../src/serde/codec.ts';
 import { Registry } from '../src/serde/registry.ts';
 import { SUBJECTS } from '../topics/index.ts';
+import { FakeRegistry } from './support/fake-registry.ts';
 
 let codec: Codec;
 beforeAll(async () => {
@@ -108,10 +109,12 @@ it('survives any value and any schema header', () => {
 });
 
 it('a schema of the registry that is no Avro makes its records undecodable', async () => {
-  const client = SchemaRegistryClient.newClient({ baseURLs: ['mock://hostile'] });
-  const hostile = await Codec.open(await Registry.open({ dataDir: null, client }));
+  const fake = await FakeRegistry.start();
+  onTestFinished(() => fake.stop());
+  const logger = createLogger('silent');
+  const hostile = await Codec.open(await Registry.connect({ url: fake.url, mode: 'register', waitMs: 0, logger }));
   for (const schema of ['{"type":"object"}', 'syntax = "proto3";', '{"type":"record","name":"A"}', '"int"']) {
-    const id = await client.register('other-value', { schemaType: 'JSON', schema }, true);
+    const id = fake.register('other-value', schema);
     const value = Buffer.from([0, 0, 0, 0, id, 2]);
     await hostile.learn([{ value }]);
     expect(outcome(() => hostile.decode('user-actions-value', value))).toBe('RECORD_UNDECODABLE');

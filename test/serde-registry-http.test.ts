@@ -422,6 +422,14 @@ describe('an id that the registry does not know', () => {
   });
 });
 
+it('has an end: a producer that registers a schema a record is stopped', async () => {
+  const codec = await Codec.open(await connect({ callTimeoutMs: 10_000 }));
+  const body = JSON.stringify({ schema: `"int"${' '.repeat(3_900_000)}` });
+  fake.fault = () => ({ status: 200, body });
+  const values = Array.from({ length: 20 }, (_, index) => ({ value: framed(200 + index) }));
+  expect(await codeOf(codec.learn(values))).toBe('SCHEMA_LIMIT');
+});
+
 describe('a GUID that the registry knows', () => {
   it('is read in the prefix and in the header, and asked for once', async () => {
     const codec = await Codec.open(await connect());

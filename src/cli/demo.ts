@@ -3,7 +3,6 @@ import type { Command } from 'commander';
 import { FreshetError } from '../base/errors.ts';
 import { runDemo } from '../demo/demo.ts';
 import { prepareDemoFolder } from '../demo/folder.ts';
-import { prepareDemoTopics, refuseUsedTopics } from '../demo/kafka.ts';
 import { command, contextOf, print, untilSignal, withDeployment, type Context } from './command.ts';
 import { ProgressLine } from './progress.ts';
 
@@ -70,9 +69,10 @@ async function demo(options: Record<string, unknown>, isOwn = false): Promise<vo
   await prepareDemoFolder(config.dataDir);
   // What a worker says of its partitions would stand between the lines of the demo.
   const quiet = isKafka ? logger.child({}, { level: logger.isLevelEnabled('debug') ? 'debug' : 'warn' }) : logger;
-  if (isKafka) await prepareDemoTopics(config, quiet);
+  const onKafka = isKafka ? await import('../demo/kafka.ts') : undefined;
+  await onKafka?.prepareDemoTopics(config, quiet);
   await withDeployment({ config, logger: quiet }, async (deployment) => {
-    if (isKafka) await refuseUsedTopics(deployment.log, config);
+    await onKafka?.refuseUsedTopics(deployment.log, config);
     const line = new ProgressLine(logger, 'DEMO_PROGRESS');
     const result = await runDemo({
       deployment,

@@ -2,7 +2,6 @@
 import { join, resolve } from 'node:path';
 import type { Config } from '../base/config.ts';
 import { FreshetError } from '../base/errors.ts';
-import { openKafkaLog } from '../log/kafka.ts';
 import type { Log } from '../log/log.ts';
 import { TARGET_TOPICS } from '../replay/overlay-log.ts';
 import { replayInto, type Replayed } from '../replay/replay-run.ts';
@@ -89,6 +88,7 @@ async function openTopics(input: ReplayInput, flags: TargetFlags, identity: Repl
   }
   const folder = join(config.dataDir, 'replay', topicPrefix);
   await claimFolder(folder, identity);
+  const { openKafkaLog } = await import('../log/kafka.ts');
   const log = openKafkaLog(own, logger, { topicPrefix });
   await log.createTopics(declareTopics(config.partitions).filter(({ name }) => TARGET_TOPICS.has(name)));
   const { codec, deleteRetentionMs } = deployment;

@@ -12,7 +12,7 @@ import { ProgressLine } from './progress.ts';
 import { replayToTarget, type TargetFlags } from './replay-target.ts';
 import { replayForScores } from './replay-scores.ts';
 import { verifyEmitted, type VerifyFlags } from './replay-verify.ts';
-import { whatIf, type WhatIfFlags } from './replay-what-if.ts';
+import type { WhatIfFlags } from './replay-what-if.ts';
 
 /** `freshet replay`: the log once more, beside the deployment that it belongs to. */
 export function replayCommand(): Command {
@@ -106,6 +106,9 @@ export interface ReplayResult {
 }
 
 type Kind = (input: ReplayInput, flags: ReplayFlags) => Promise<ReplayResult>;
+
+/** Brings the rankers of the demo along, and with them the runtime of models: loaded by who asks for it. */
+const whatIf: Kind = async (input, flags) => (await import('./replay-what-if.ts')).whatIf(input, flags);
 
 /** What is asked for; wrong use if that is two things. */
 function kindOf(flags: ReplayFlags): Kind {

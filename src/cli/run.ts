@@ -3,7 +3,6 @@ import type { Command } from 'commander';
 import { FreshetError } from '../base/errors.ts';
 import { packagePath } from '../base/package-root.ts';
 import { boundProcessMemory, KAFKA_HEAP_GROWTH_PERCENT } from '../base/process-memory.ts';
-import { checkTopics } from '../log/kafka-topics.ts';
 import { HttpServer } from '../observe/http-server.ts';
 import { ProcessObserver } from '../observe/process-observer.ts';
 import { patiently } from '../run/patience.ts';
@@ -63,6 +62,7 @@ async function run(context: Context, untilEnd: boolean): Promise<void> {
     }
     for (let worker = 0; worker < config.workers; worker += 1) observer.started(worker);
     if (config.brokers.length > 0) {
+      const { checkTopics } = await import('../log/kafka-topics.ts');
       await patiently(() => checkTopics(config, logger), { signal, logger, who: {} }).catch((error: unknown) => {
         if (!signal.aborted) throw error;
       });

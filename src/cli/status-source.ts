@@ -1,11 +1,9 @@
 /** The status that `freshet run` answers with over HTTP. */
 import { FreshetError } from '../base/errors.ts';
 import type { Log } from '../log/log.ts';
-import { openKafkaLog } from '../log/kafka.ts';
 import { readStatus, type Status } from '../observe/status.ts';
 import type { Deployment } from '../run/deployment.ts';
 import type { Context } from './command.ts';
-import { ownersOf } from './status.ts';
 
 export class StatusSource {
   private readonly context: Context;
@@ -27,6 +25,7 @@ export class StatusSource {
       if (this.log === undefined) throw new FreshetError('LOG_UNAVAILABLE', 'the log is not open yet');
       return readStatus(this.log, config, null);
     }
+    const [{ openKafkaLog }, { ownersOf }] = await Promise.all([import('../log/kafka.ts'), import('./status.ts')]);
     this.ownLog ??= openKafkaLog(config, logger);
     return readStatus(this.ownLog, config, await ownersOf(this.context));
   }

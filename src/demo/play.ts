@@ -4,7 +4,6 @@ import type { Scorer } from '../intent/scorer.ts';
 import { loadActions } from '../ingest/load-actions.ts';
 import type { Deployment } from '../run/deployment.ts';
 import { tallyOf, type Tally } from '../run/tally.ts';
-import { membershipOf } from '../run/group-member.ts';
 import { GroupWorker } from '../run/group-worker.ts';
 import { Worker, type Progress, type RunResult } from '../run/worker.ts';
 import { DailyVectors } from '../vectors/daily.ts';
@@ -67,6 +66,7 @@ async function runToEnd(
 ): Promise<RunResult> {
   if (deployment.config.brokers.length > 0) {
     const { signal } = new AbortController();
+    const { membershipOf } = await import('../run/group-member.ts');
     const membership = membershipOf(deployment);
     return new GroupWorker({ deployment, scorer, membership, signal, untilEnd: true, onProgress }).run();
   }

@@ -14,7 +14,6 @@ import type { Logger } from 'pino';
 import type { Config } from '../base/config.ts';
 import { FreshetError, storageError } from '../base/errors.ts';
 import { ItemVersions } from '../intent/item-versions.ts';
-import { OnnxScorer } from '../intent/onnx-scorer.ts';
 import type { Scorer } from '../intent/scorer.ts';
 import { EmbeddedLog } from '../log/embedded.ts';
 import type { Log } from '../log/log.ts';
@@ -61,7 +60,8 @@ export class Deployment {
   }
 
   /** The intent model: loaded, proved and hashed. Takes about a second, so only commands that score call it. */
-  loadScorer(): Promise<Scorer> {
+  async loadScorer(): Promise<Scorer> {
+    const { OnnxScorer } = await import('../intent/onnx-scorer.ts');
     return OnnxScorer.load(this.config.model);
   }
 

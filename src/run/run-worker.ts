@@ -3,7 +3,6 @@ import type { Logger } from 'pino';
 import type { Config } from '../base/config.ts';
 import { stallMsOf, WorkerObserver, type WorkerReport } from '../observe/worker-observer.ts';
 import { Deployment } from './deployment.ts';
-import { membershipOf } from './group-member.ts';
 import { GroupWorker } from './group-worker.ts';
 import { patiently } from './patience.ts';
 import { Worker, type Progress, type RunResult } from './worker.ts';
@@ -64,6 +63,7 @@ function open({ config, logger, signal }: WorkerJob, observer: WorkerObserver): 
 
 async function runInGroup(job: WorkerJob, deployment: Deployment, observer: WorkerObserver): Promise<RunResult> {
   const { signal, untilEnd, onProgress, onCaughtUp } = job;
+  const { membershipOf } = await import('./group-member.ts');
   const worker = new GroupWorker({
     deployment,
     scorer: observer.watchScores(await deployment.loadScorer()),

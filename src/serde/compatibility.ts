@@ -1,6 +1,6 @@
 /**
  * FULL_TRANSITIVE compatibility: every version of a subject reads what every other wrote. A registry over HTTP checks
- * this itself; the mock client does not ("Unsupported operation"), so the embedded run checks here.
+ * this itself; the embedded run checks here.
  */
 import type { Schema, Type } from 'avsc';
 import { FreshetError } from '../base/errors.ts';

@@ -8,15 +8,14 @@ import { FreshetError, invariant } from '../base/errors.ts';
 import { SUBJECTS } from '../../topics/index.ts';
 import type { Subject } from '../../topics/index.ts';
 import type { SchemaRef } from './frame.ts';
-import { EmbeddedSchemas } from './registry-embedded.ts';
+import { openEmbeddedSchemas } from './registry-embedded.ts';
 import { failureOf } from './registry-failure.ts';
-import { HttpRegistry } from './registry-http.ts';
 import type { RegistryAuth } from './registry-http.ts';
 import { lookUp } from './schema-client.ts';
-import type { Call, SchemaClient } from './schema-client.ts';
+import type { Call } from './schema-client.ts';
+import type { RegistryMode } from './schema-subjects.ts';
 import { MAX_SCHEMAS } from './schema-table.ts';
-import { SchemaSubjects, shippedSchemas } from './shipped-schemas.ts';
-import type { RegistryMode } from './shipped-schemas.ts';
+import { shippedSchemas } from './shipped-schemas.ts';
 import { UnknownSchemas } from './unknown-schemas.ts';
 import type { Clock } from './unknown-schemas.ts';
 
@@ -33,7 +32,6 @@ interface CommonOptions {
 export interface EmbeddedOptions extends CommonOptions {
   /** Folder of schemas.json, made if absent; null keeps nothing (tests). */
   readonly dataDir: string | null;
-  readonly client?: SchemaClient;
 }
 
 export interface ConnectOptions extends CommonOptions {
@@ -62,9 +60,11 @@ const MAX_SCHEMA_CHARS = 64 * 1024 * 1024;
 /** `pending`: the registry does not know it so far, which may change. */
 export type Knowledge = 'known' | 'unknown' | 'pending';
 
+/** The schema that an id or GUID names; undefined: there is none. */
+type LookUp = (ref: SchemaRef) => Promise<string | undefined>;
+
 export class Registry {
-  readonly #call: Call;
-  readonly #ownSubject: string;
+  readonly #lookUp: LookUp;
   readonly #unknown: UnknownSchemas;
   /** By id and by GUID; never evicted, since a decoder between `learn` and `decode` relies on it: limited instead. */
   readonly #known = new Map<SchemaRef, string>();
@@ -72,9 +72,8 @@ export class Registry {
   readonly #ids = new Map<Subject, number>();
   readonly #asked = new Map<SchemaRef, Promise<string | undefined>>();
 
-  private constructor(call: Call, ownSubject: string, unknown: UnknownSchemas) {
-    this.#call = call;
-    this.#ownSubject = ownSubject;
+  private constructor(lookUp: LookUp, unknown: UnknownSchemas) {
+    this.#lookUp = lookUp;
     this.#unknown = unknown;
   }
 
@@ -83,9 +82,9 @@ export class Registry {
    * Throws SCHEMA_INCOMPATIBLE, SCHEMA_TABLE_INVALID, DISK_FULL.
    */
   static async open(options: EmbeddedOptions): Promise<Registry> {
-    const embedded = await EmbeddedSchemas.open(options.dataDir, options.schemas ?? shippedSchemas(), options.client);
-    // Nobody else registers anything: what is unknown stays so.
-    const registry = new Registry(embedded.call, SUBJECTS[0], new UnknownSchemas(0, options.clock ?? performance));
+    const embedded = await openEmbeddedSchemas(options.dataDir, options.schemas ?? shippedSchemas());
+    const nothingElse = (): Promise<undefined> => Promise.resolve(undefined);
+    const registry = new Registry(nothingElse, new UnknownSchemas(0, options.clock ?? performance));
     for (const { id, guid, schema } of embedded.table) registry.#add(id, guid, schema);
     for (const [subject, id] of embedded.ids) registry.#ids.set(subject, id);
     return registry;
@@ -98,10 +97,15 @@ export class Registry {
    */
   static async connect(options: ConnectOptions): Promise<Registry> {
     const { url, mode, auth, subjectPrefix = '', callTimeoutMs = CALL_TIMEOUT_MS, logger } = options;
+    // The client takes longer to load than most of Freshet together: whoever needs none does not wait for it.
+    const [{ HttpRegistry }, { SchemaSubjects }] = await Promise.all([
+      import('./registry-http.ts'),
+      import('./schema-subjects.ts'),
+    ]);
     const http = await HttpRegistry.connect({ url, auth: auth ?? null, callTimeoutMs });
     const call: Call = (use) => http.call(use);
     const unknown = new UnknownSchemas(options.unknownAfterMs ?? UNKNOWN_AFTER_MS, options.clock ?? performance);
-    const registry = new Registry(call, `${subjectPrefix}${SUBJECTS[0]}`, unknown);
+    const registry = new Registry((ref) => lookUp(call, ref, `${subjectPrefix}${SUBJECTS[0]}`), unknown);
     const subjects = new SchemaSubjects(call, mode, logger);
     const schemas = options.schemas ?? shippedSchemas();
     const settle = async (subject: Subject): Promise<void> => {
@@ -140,7 +144,7 @@ export class Registry {
   async #ask(ref: SchemaRef): Promise<void> {
     let asking = this.#asked.get(ref);
     if (asking === undefined) {
-      asking = lookUp(this.#call, ref, this.#ownSubject).finally(() => this.#asked.delete(ref));
+      asking = this.#lookUp(ref).finally(() => this.#asked.delete(ref));
       this.#asked.set(ref, asking);
     }
     let schema: string | undefined;

@@ -24,14 +24,15 @@ export const schemaTablePath = (dataDir: string): string => join(dataDir, 'schem
 const entries = z
   .array(
     z.strictObject({
-      id: z.int().min(0),
+      id: z.int().min(1),
       guid: z.guid().optional(),
       subject: z.string().min(1),
       schema: z.string().min(1),
     }),
   )
   .max(MAX_SCHEMAS)
-  .refine((list) => new Set(list.map((entry) => entry.id)).size === list.length, 'an id occurs twice');
+  .transform((list) => list.sort((a, b) => a.id - b.id))
+  .refine((list) => list.every((entry, index) => entry.id === index + 1), 'its ids are not 1, 2, 3 and so on');
 
 /** Reads the table, in order of the ids; empty when there is none. Throws SCHEMA_TABLE_INVALID. */
 export async function readSchemaTable(file: string): Promise<SchemaEntry[]> {
@@ -43,7 +44,7 @@ export async function readSchemaTable(file: string): Promise<SchemaEntry[]> {
     throw new FreshetError('SCHEMA_TABLE_INVALID', file, { cause: error });
   }
   try {
-    return entries.parse(JSON.parse(text)).sort((a, b) => a.id - b.id);
+    return entries.parse(JSON.parse(text));
   } catch (error) {
     throw new FreshetError('SCHEMA_TABLE_INVALID', file, { cause: error });
   }
