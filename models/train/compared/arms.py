@@ -2,7 +2,7 @@
 
 Rankers must see intents as they are served, by a model that did not train on the request. So they are fitted to the last block before the cut, as
 scored by NP and intent models of the blocks before it, and measured on what models of all blocks give after the cut. An arm's score
-is NP's plus a correction by a small MLP of the NP features and the arm's columns; the arm "np" has that correction too.
+is NP's plus a correction by small MLPs of the NP features and the arm's columns; the arm "np" has that correction too.
 """
 from __future__ import annotations
 
@@ -62,6 +62,9 @@ ARMS = {
 }
 
 
+ONE_NET = "hybrid, one net"  # to compare with rankers that are one net
+
+
 def subset(s: Samples, keep: np.ndarray) -> Samples:
     """The samples of some rows."""
     return Samples(s.requests[keep], s.pairs[keep], s.real[keep])
@@ -98,12 +101,12 @@ def inputs(w: World, given: dict, arm: list[str], pairs: np.ndarray) -> np.ndarr
     return np.concatenate([w.requests.features[np.maximum(pairs, 0)], given["base"], *(given["columns"][k][..., None] for k in arm)], -1)
 
 
-def rank(w: World, arm: list[str], last: dict, deployed: dict, seed: int) -> dict[str, np.ndarray]:
-    """Fits an arm's ranker; the ranks of both tasks, each by its head."""
+def rank(w: World, arm: list[str], last: dict, deployed: dict, seed: int, nets: int = heads.NETS) -> dict[str, np.ndarray]:
+    """Fits an arm's ranker, a mean of nets; the ranks of both tasks, each by its head."""
     rows = last_block(w)
     learn = subset(w.learn, rows)
-    net = heads.fit(inputs(w, last, arm, learn.pairs), learn.real, w.learn_saved[rows], seed, last["base"])
-    scores = heads.predict(net, inputs(w, deployed, arm, w.pairs)) + deployed["base"]
+    ranker = heads.fit_mean(inputs(w, last, arm, learn.pairs), learn.real, w.learn_saved[rows], seed, last["base"], nets)
+    scores = heads.predict(ranker, inputs(w, deployed, arm, w.pairs)) + deployed["base"]
     return {"next-unseen": w.ranks(scores[..., 0], "next-unseen"), "first-touch": w.ranks(scores[..., 1], "first-touch")}
 
 
@@ -120,5 +123,6 @@ def with_taste(w: World, last: dict, deployed: list[dict]) -> None:
 def ranked(w: World, folder: Path, last: dict, deployed: list[dict], finished: bool = False) -> dict[str, list[dict[str, np.ndarray]]]:
     """arm → a seed's ranks of each task."""
     tasks = {f"{arm}, seed {s}": (lambda arm=arm, s=s: rank(w, ARMS[arm], last, deployed[s], s)) for s in SEEDS for arm in ARMS}
+    tasks |= {f"{ONE_NET}, seed {s}": (lambda s=s: rank(w, ARMS["hybrid"], last, deployed[s], s, 1)) for s in SEEDS}
     done = parallel(folder / "arms", tasks, finished)
-    return {arm: [done[k] for s in SEEDS if (k := f"{arm}, seed {s}") in done] for arm in ARMS}
+    return {arm: [done[k] for s in SEEDS if (k := f"{arm}, seed {s}") in done] for arm in [*ARMS, ONE_NET]}

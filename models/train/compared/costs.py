@@ -94,7 +94,7 @@ def table(measured: dict | None, context: int) -> list[dict]:
     long_term = pinnerformer.LongTerm()
     found += [
         {"arm": "transact ranker (a candidate)", "parameters": _parameters(ranker), "mflop": round(per / 1e6, 4), "actionsPerSecond": None, "bytesPerUser": 0},
-        {"arm": "hybrid ranker (a candidate)", "parameters": _parameters(net), "mflop": round(mlp / 1e6, 4), "actionsPerSecond": None, "bytesPerUser": 0},
+        {"arm": "hybrid ranker (a candidate)", "parameters": heads.NETS * _parameters(net), "mflop": round(heads.NETS * mlp / 1e6, 4), "actionsPerSecond": None, "bytesPerUser": 0},
         {"arm": "long-term transformer (256 actions)", "parameters": _parameters(long_term),
          "mflop": round(_transformer(pinnerformer.WIDTH, 2 * pinnerformer.WIDTH, pinnerformer.LAYERS, pinnerformer.LENGTH) / 1e6, 2),
          "actionsPerSecond": None, "bytesPerUser": 4 * DIM},
