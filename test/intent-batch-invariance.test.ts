@@ -58,7 +58,7 @@ describe('the proof of batch invariance', () => {
     ],
     [
       'padding',
-      ({ hidden }, _, steps) => steps > 20 && flipLastBit(hidden, 0),
+      ({ hidden }, _, steps) => steps > 10 && flipLastBit(hidden, 0),
       /hidden of sequence \d differs at position 0 of 16 rows, with more padding/,
     ],
   ])('notices one bit at %s', async (_, disturb, message) => {

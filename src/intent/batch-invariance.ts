@@ -7,16 +7,24 @@ import { BATCH_SIZES, type BatchSize } from './packing.ts';
 import { bytesOf, readRow, writeStep, type ParitySequence } from './parity.ts';
 import type { ModelOutputs, ModelRunner } from './model-session.ts';
 
-/** Enough to put rows of unlike lengths side by side; each takes every position of every batch size. */
-const SEQUENCES_MAX = 6;
-/** A prefix of a sequence is a sequence: longer ones prove no more and make loading slow. */
-const STEPS_MAX = 20;
+export interface ProofSize {
+  /** As many unlike rows as stand side by side; each takes every position of every batch size. */
+  readonly sequences: number;
+  /** Longer sequences are cut: a prefix of a sequence is a sequence. */
+  readonly steps: number;
+}
+/** Every process that scores waits for it. */
+const AT_LOAD: ProofSize = { sequences: 3, steps: 10 };
 /** How many steps longer a padded call is than its longest row. */
 const PADDING_STEPS = 5;
 
 /** MODEL_INVALID names the sequence, position, batch size and output that differ from the same row elsewhere. */
-export async function proveBatchInvariance(model: ModelRunner, fixture: readonly ParitySequence[]): Promise<void> {
-  const sequences = spread(fixture);
+export async function proveBatchInvariance(
+  model: ModelRunner,
+  fixture: readonly ParitySequence[],
+  proof: ProofSize = AT_LOAD,
+): Promise<void> {
+  const sequences = spread(fixture, proof);
   let reference: readonly ModelOutputs[] | undefined;
   for (const size of BATCH_SIZES) {
     for (let shift = 0; shift < sequences.length; shift += 1) {
@@ -33,14 +41,14 @@ export async function proveBatchInvariance(model: ModelRunner, fixture: readonly
 }
 
 /** Sequences from the shortest to the longest. */
-function spread(fixture: readonly ParitySequence[]): ParitySequence[] {
+function spread(fixture: readonly ParitySequence[], proof: ProofSize): ParitySequence[] {
   const byLength = [...fixture].sort((a, b) => a.steps - b.steps);
-  const count = Math.min(SEQUENCES_MAX, byLength.length);
+  const count = Math.min(proof.sequences, byLength.length);
   const chosen = Array.from(
     { length: count },
     (_, n) => byLength[Math.round((n * (byLength.length - 1)) / (count - 1))],
   );
-  return chosen.flatMap((sequence) => sequence ?? []).map((s) => ({ ...s, steps: Math.min(s.steps, STEPS_MAX) }));
+  return chosen.flatMap((sequence) => sequence ?? []).map((s) => ({ ...s, steps: Math.min(s.steps, proof.steps) }));
 }
 
 /** One call with whole sequences. With `padding` the cells past a row's length hold its neighbours' values, not zeros. */
