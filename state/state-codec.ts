@@ -21,19 +21,26 @@ const OLDER_STATE_SCHEMAS: ReadonlyMap<number, Schema> = new Map();
 
 const STATE_FIELDS = ['userId', 'version', 'firstOffset', 'partition', 'envelope', 'sequences'];
 
+/** One a process: avsc compiles a type, and each task has a codec. */
+let sharedType: Type | undefined;
+
+function stateType(): Type {
+  const features = shippedSchema('sequence-features-value');
+  const fields = features.fields.slice(0, STATE_FIELDS.length);
+  if (fields.some((field, index) => field.name !== STATE_FIELDS[index])) {
+    throw new FreshetError('INTERNAL', 'sequence-features does not begin with the fields of the state');
+  }
+  return boundedType({ ...features, name: 'UserState', fields });
+}
+
 export class StateCodec {
   private readonly type: Type;
   private readonly older: ReadonlyMap<number, Resolver>;
   private readonly layout: Layout;
 
   constructor(layout: Layout, olderSchemas = OLDER_STATE_SCHEMAS) {
-    const features = shippedSchema('sequence-features-value');
-    const fields = features.fields.slice(0, STATE_FIELDS.length);
-    if (fields.some((field, index) => field.name !== STATE_FIELDS[index])) {
-      throw new FreshetError('INTERNAL', 'sequence-features does not begin with the fields of the state');
-    }
     this.layout = layout;
-    this.type = boundedType({ ...features, name: 'UserState', fields });
+    this.type = sharedType ??= stateType();
     this.older = new Map(
       [...olderSchemas].map(([version, schema]) => [version, this.type.createResolver(boundedType(schema))]),
     );
