@@ -145,9 +145,9 @@ describe('topics that were compacted meanwhile', () => {
     const most = await outputs(after);
     const read = await restored(states);
     const least = await outputs(after);
-    for (const of of ['features', 'join'] as const) {
-      expect(read[of]).toBeGreaterThanOrEqual(least[of]);
-      expect(read[of]).toBeLessThanOrEqual(most[of]);
+    for (const kind of ['features', 'join'] as const) {
+      expect(read[kind]).toBeGreaterThanOrEqual(least[kind]);
+      expect(read[kind]).toBeLessThanOrEqual(most[kind]);
     }
   }
 
