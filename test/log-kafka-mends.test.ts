@@ -10,6 +10,7 @@ import { kafkaLogCreator, kafkaLogLevel } from '../src/log/kafka-logger.ts';
 
 interface Connection extends KafkaConnection {
   connect(): Promise<unknown>;
+  isConnected(): boolean;
 }
 
 const load = createRequire(import.meta.url);
@@ -27,7 +28,11 @@ afterEach(() => {
 });
 
 /** A connection to a server that answers nothing. */
-async function connectionTo(onConnection: (socket: Socket) => void, ssl: object | null): Promise<Connection> {
+async function connectionTo(
+  onConnection: (socket: Socket) => void,
+  ssl: object | null,
+  connectionTimeout = NEVER_MS,
+): Promise<Connection> {
   server = createServer((socket) => {
     sockets.add(socket);
     socket.on('error', () => undefined);
@@ -38,7 +43,7 @@ async function connectionTo(onConnection: (socket: Socket) => void, ssl: object 
   const logger = createLogger('silent');
   return new ConnectionClass({
     ...{ host: '127.0.0.1', port: (server.address() as AddressInfo).port, ssl },
-    ...{ requestTimeout: NEVER_MS, connectionTimeout: NEVER_MS, socketFactory: defaultSocketFactory() },
+    ...{ requestTimeout: NEVER_MS, connectionTimeout, socketFactory: defaultSocketFactory() },
     logger: createKafkaLogger({ level: kafkaLogLevel(logger), logCreator: kafkaLogCreator(logger) }),
   });
 }
@@ -81,5 +86,32 @@ describe('a connection', () => {
     await opened;
     connection.socket?.destroy();
     expect(await soon(connected)).toBe('failed');
+  });
+
+  it('that is dropped ends the requests under way, and can be opened again', async () => {
+    const connection = await connectionTo(() => undefined, null);
+    await connection.connect();
+    const answered = connection.send({ request: versionsRequest(), response: versionsResponse });
+    answered.catch(() => undefined);
+    await sleep(10);
+    connection.socket?.destroy();
+    expect(await soon(answered)).toBe('failed');
+    expect(connection.isConnected()).toBe(false);
+    expect(await soon(connection.connect())).toBe('done');
+    await connection.disconnect();
+  });
+
+  it('that is opened after it was dropped outlives the time-out of the first attempt', async () => {
+    const connection = await connectionTo(() => undefined, null, 200);
+    const dropped = connection.connect();
+    dropped.catch(() => undefined);
+    connection.socket?.destroy();
+    expect(await soon(dropped)).toBe('failed');
+    await connection.connect();
+    const answered = connection.send({ request: versionsRequest(), response: versionsResponse });
+    answered.catch(() => undefined);
+    expect(await Promise.race([soon(answered), sleep(600, 'waits for its answer')])).toBe('waits for its answer');
+    expect(connection.isConnected()).toBe(true);
+    await connection.disconnect();
   });
 });

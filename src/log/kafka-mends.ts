@@ -9,7 +9,9 @@
  *   time, until Node warns of a leak.
  * - A connection that is being closed waits for its answers, and nothing ends that wait any more: neither the end of the
  *   socket nor the requests' time-out. So a request under way may never settle.
- * - A connection whose socket is closed while it is being opened is neither open nor refused until its time-out.
+ * - A connection whose socket is closed while it is being opened is neither open nor refused until its time-out, which
+ *   then closes whatever was opened in its place, with the requests on it. One that is closed later keeps its requests
+ *   waiting.
  * - A request is copied into two more buffers, zeroed and of the next power of two, on its way to the socket. One that
  *   leaves room before it has its header written there.
  */
@@ -44,19 +46,32 @@ const connection = (load('kafkajs/src/network/connection.js') as { prototype: Co
 const connect = connection.connect;
 const connecting = new WeakMap<Connection, Promise<unknown>>();
 connection.connect = function connectOnce(this: Connection): Promise<unknown> {
-  const running = connecting.get(this) ?? connectOrClose(this).finally(() => connecting.delete(this));
+  const running = connecting.get(this) ?? connectOrFail(this).finally(() => connecting.delete(this));
   connecting.set(this, running);
   return running;
 };
 
-function connectOrClose(to: Connection): Promise<unknown> {
-  const { promise: closed, reject } = Promise.withResolvers<never>();
+/** kafkajs hears of an end and of an error; a socket that just closes is told to it as one. */
+function connectOrFail(to: Connection): Promise<unknown> {
   const connected = connect.call(to);
-  to.socket?.once('close', () => {
-    reject(new KafkaJSConnectionError('the connection was closed', { broker: to.broker }));
-  });
-  closed.catch(() => undefined); // The end of every connection, also of one that was open.
-  return Promise.race([connected, closed]);
+  const { socket } = to;
+  let isOpening = true;
+  let isTold = false;
+  const opened = (): void => {
+    isOpening = false;
+  };
+  const told = (): void => {
+    isTold = true;
+  };
+  connected.then(opened, opened);
+  socket
+    ?.once('error', told)
+    .once('end', told)
+    .once('close', () => {
+      // One that was closed on purpose is no longer the connection's.
+      if (!isTold && (isOpening || to.socket === socket)) socket.emit('error', new Error('the connection was closed'));
+    });
+  return connected;
 }
 
 const disconnect = connection.disconnect;
