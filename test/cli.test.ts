@@ -1,6 +1,6 @@
 /** What every command has in common: help, wrong use, configuration, streams and exit codes. */
 import { execFile } from 'node:child_process';
-import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Command } from 'commander';
@@ -103,6 +103,30 @@ describe('a clone starts it', () => {
   ])('by %s', async (file, args) => {
     const { stdout } = await promisify(execFile)(file, args, { cwd: packagePath(), env });
     expect(stdout).toMatch(/^Usage: freshet /);
+  });
+});
+
+describe('an older Node', () => {
+  // In its place: the version, and the module names without what came later.
+  const OLDER = `import module, { syncBuiltinESMExports } from 'node:module';
+    Object.defineProperty(process.versions, 'node', { value: '20.20.2' });
+    for (const name of ['enableCompileCache', 'registerHooks', 'stripTypeScriptTypes']) delete module[name];
+    syncBuiltinESMExports();`;
+
+  it('is told which one is needed', async () => {
+    const older = `data:text/javascript,${encodeURIComponent(OLDER)}`;
+    const args = ['--import', older, packagePath('bin', 'freshet.js'), '--version'];
+    const run = promisify(execFile)(process.execPath, args);
+    await expect(run).rejects.toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringContaining('needs Node 22.18 or newer') as string,
+    });
+  });
+
+  it('has all that is imported by name before it is told', () => {
+    const source = readFileSync(packagePath('bin', 'freshet.js'), 'utf8');
+    expect([...source.matchAll(/^import \{ (.+) \}/gm)].map(([, names]) => names)).toEqual(['existsSync']);
   });
 });
 
