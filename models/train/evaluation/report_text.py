@@ -65,8 +65,10 @@ def _table(rows: Rows, arms: list[str]) -> list[str]:
 def _differences(rows: Rows, pairs: list[tuple[str, str]]) -> list[str]:
     lines = ["| difference | MRR, next unseen | above 0? | HIT@3, first touch | above 0? |", "| --- | --- | --- | --- | --- |"]
     for a, b in pairs:
-        mrr, hit = (rows.find(f"{a} - {b}", task, metric) for task, metric in HEADLINE.items())
-        lines.append(f"| {a} − {b} | {_number(mrr, True)} | {_order(mrr)} | {_number(hit, True)} | {_order(hit)} |")
+        found = [rows.find(f"{a} - {b}", task, metric) for task, metric in HEADLINE.items()]
+        # What ran for one task alone is not measured on the other.
+        cells = [f"{_number(row, True)} | {_order(row)}" if row or not any(found) else "– | –" for row in found]
+        lines.append(f"| {a} − {b} | {' | '.join(cells)} |")
     return lines
 
 
