@@ -137,7 +137,7 @@ def markdown(w: World, rows: Rows, cost: list[dict], measured: dict | None, vari
         "did, and the user's taste: how much older, fresher and more popular a candidate is than what the user usually takes up. *Items* tells how fresh item vectors are; "
         "where nothing is said they are continuous, an upper bound on hourly changes. *At midnight* is the realtime state as of the last midnight. "
         f"An arm's ranker is the mean of {NETS} nets of {NETS_EPOCHS} epochs: one net alone moves HIT@3 by 0.01 from start to start, as much as arms differ. The number of epochs "
-        "was chosen on the last block before the cut, by rankers fitted to the block before it. "
+        "was chosen on the last block before the cut, by rankers fitted to the block before it; that a mean ranks was settled after two seeds of four arms had been seen on the test period. "
         "Taste was added after four more candidates of long-term features (nearest items of the past, saves only, two short half-lives) had been compared with it on the test period, one member, two rankers: its own gain is therefore an optimistic figure; the arms “without taste” are free of that choice.", "",
         f"Tuned popularity is `{tuned['next-unseen']}` (next unseen) and `{tuned['first-touch']}` (first touch).", "",
         *_table(rows, [POPULARITY, "item is in the window", "last-item neighbours alone", "average pool alone", *ARMS, ONE_NET]), "",
