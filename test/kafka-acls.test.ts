@@ -29,7 +29,6 @@ import { FeatureTask } from '../src/task/feature-task.ts';
 import { declareTopics, type TopicName } from '../topics/index.ts';
 import { fakeScorer } from './support/fake-scorer.ts';
 import { kafkaForTests, startOwnKafka } from './support/kafka.ts';
-import { actionRecord } from './support/stream.ts';
 import { tempDir } from './support/temp-dir.ts';
 
 const APP_ID = 'features';
@@ -257,8 +256,12 @@ describe('with the roles that are documented', () => {
       await open('reader'),
       await open('mover'),
     ];
-    const actions = [1, 2, 3].map((at) => actionRecord({ userId: `user-${at}`, eventTimeMs: at }));
-    await loader.log.append(actions.map((each) => ({ topic: 'user-actions', partition: 0, ...each })));
+    const actions = [1, 2, 3].map((at) => {
+      const action = { userId: `user-${at}`, itemId: 'i', actionType: 'view', eventTimeMs: at, surface: null };
+      const value = loader.codec.encode('user-actions-value', action);
+      return { topic: 'user-actions', partition: 0, key: Buffer.from(action.userId), value, timestampMs: at };
+    });
+    await loader.log.append(actions);
     await work(worker);
     const { manifest } = await createSnapshot(reader, { onProgress });
     expect(manifest.features).toMatchObject([{ partition: 0, offset: actions.length }]);

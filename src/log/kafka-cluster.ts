@@ -2,8 +2,9 @@
  * One set of connections to a Kafka cluster: at most two to each broker, one of them for fetches. What passes by itself
  * (elections, restarts, lost connections) is tried again for a bounded time; what remains is a FreshetError.
  */
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { KafkaConfig } from 'kafkajs';
+import type { ISocketFactory, KafkaConfig } from 'kafkajs';
 import type { Logger } from 'pino';
 import { FreshetError, type Position } from '../base/errors.ts';
 import { kafkaError, kafkaErrorClass, protocolCode, REMEDIES } from './kafka-errors.ts';
@@ -40,16 +41,19 @@ export class KafkaCluster {
   readonly #cluster: Cluster;
   /** Topics whose metadata is kept fresh. */
   readonly #topics = new Set<string>();
+  readonly #socketFactory: ISocketFactory;
+  readonly #sockets = new Set<Socket>();
   #closed = false;
 
   constructor(options: KafkaClusterOptions) {
     const { kafka, logger } = options;
     this.options = options;
     this.requestTimeoutMs = kafka.requestTimeout ?? 30_000;
+    this.#socketFactory = kafka.socketFactory ?? defaultSocketFactory();
     this.#cluster = new ClusterClass({
       logger: createKafkaLogger({ level: kafkaLogLevel(logger), logCreator: kafkaLogCreator(logger) }),
       retry: CONNECT_RETRY,
-      socketFactory: kafka.socketFactory ?? defaultSocketFactory(),
+      socketFactory: (args) => this.#openSocket(args),
       brokers: kafka.brokers,
       ssl: kafka.ssl,
       sasl: kafka.sasl,
@@ -154,6 +158,16 @@ export class KafkaCluster {
     const { brokers, seedBroker } = this.#cluster.brokerPool;
     const all = new Set([...Object.values(brokers), ...(seedBroker === undefined ? [] : [seedBroker])]);
     for (const { connectionPool } of all) await closeConnections(connectionPool);
+    // Of connections that are being opened, which stand in no pool yet.
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** Whoever is being connected when all is closed would try again, and wait for a broker that may never answer. */
+  #openSocket(args: Parameters<ISocketFactory>[0]): Socket {
+    if (this.#closed) throw new FreshetError('LOG_UNAVAILABLE', 'the log is closed');
+    const socket = this.#socketFactory(args);
+    this.#sockets.add(socket);
+    return socket.once('close', () => this.#sockets.delete(socket));
   }
 
   async #leaderId(topic: string, partition: number): Promise<number | undefined> {

@@ -46,6 +46,8 @@ export class KafkaLog implements Log {
   readonly #waiter: KafkaWaiter;
   readonly #appends = new SerialQueue();
   readonly #writers = new Set<TaskWriter>();
+  /** Connections of writers that are being opened. */
+  readonly #opening = new Set<KafkaCluster>();
   #appender: { readonly cluster: KafkaCluster; readonly producer: KafkaProducer } | undefined;
   #closing: Promise<void> | undefined;
 
@@ -137,6 +139,7 @@ export class KafkaLog implements Log {
   async openWriter(taskId: string): Promise<TaskWriter> {
     invariant(this.#closing === undefined, 'the log is closed');
     const cluster = this.#newCluster();
+    this.#opening.add(cluster);
     try {
       const writer = await KafkaWriter.open({
         cluster,
@@ -151,6 +154,8 @@ export class KafkaLog implements Log {
     } catch (error) {
       await cluster.close();
       throw error;
+    } finally {
+      this.#opening.delete(cluster);
     }
   }
 
@@ -169,6 +174,7 @@ export class KafkaLog implements Log {
 
   async #close(): Promise<void> {
     await this.#appends.idle();
+    for (const cluster of this.#opening) await cluster.close();
     for (const writer of this.#writers) await writer.close();
     await this.#waiter.close();
     await this.#appender?.cluster.close();
