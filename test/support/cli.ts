@@ -1,7 +1,7 @@
 /** The CLI as its users have it: a process of its own, started by bin/freshet.js. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { packagePath } from '../../src/base/package-root.ts';
@@ -9,11 +9,6 @@ import { tempDir } from './temp-dir.ts';
 
 /** In every user id of these tests, so that one in a log line is found. */
 export const USER_MARK = 'secret~';
-
-const scratch = tempDir();
-/** An empty working folder: no freshet.config.json is found by accident. */
-const EMPTY = join(scratch, 'empty');
-mkdirSync(EMPTY);
 
 /** Nothing of the environment that configures Freshet comes through. Node keeps compiled sources between processes, where it does by default. */
 const BASE_ENV = {
@@ -92,7 +87,7 @@ export const lines = (text: string): string[] => text.split('\n').filter((line) 
 
 /** Writes an input file of these lines; returns its path. */
 export function inputFile(name: string, rows: readonly (string | object)[]): string {
-  const file = join(scratch, name);
+  const file = join(tempDir(), name);
   writeFileSync(file, rows.map((row) => `${typeof row === 'string' ? row : JSON.stringify(row)}\n`).join(''));
   return file;
 }
@@ -104,7 +99,11 @@ export class CliProcess {
   #stdout = '';
   #stderr = '';
 
-  constructor(args: readonly string[], { cwd = EMPTY, env = {}, node = process.execPath, stdout }: CliOptions = {}) {
+  /** By default in an empty folder: no freshet.config.json is found by accident. */
+  constructor(
+    args: readonly string[],
+    { cwd = tempDir(), env = {}, node = process.execPath, stdout }: CliOptions = {},
+  ) {
     this.child = spawn(node, [packagePath('bin', 'freshet.js'), ...args], {
       cwd,
       env: { ...BASE_ENV, ...env },
