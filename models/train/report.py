@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--globo", type=Path, help="folder with the results.json of the Globo evaluation")
     parser.add_argument("--finished", action="store_true", help="train nothing, report what is there")
-    parser.add_argument("--work", type=Path, default=CONFIG.work / "report", help="where results are kept")
+    parser.add_argument("--work", type=Path, default=CONFIG.compared, help="where results are kept")
     parser.add_argument("--output", type=Path, default=MODELS, help="where the report goes")
     given = parser.parse_args()
 

@@ -75,6 +75,11 @@ class Config:
         return Path(os.environ.get("TRAINING_WORK", ROOT / ".freshet" / "training")) / self.name
 
     @property
+    def compared(self) -> Path:
+        """What report.py keeps: hours of trainings. No stage may have the name, as a stage that is done again empties its folder."""
+        return self.work / "compared"
+
+    @property
     def actions_path(self) -> Path:
         """TRAINING_ACTIONS names another place of the same file, for data that lies outside the repository."""
         return ROOT / os.environ.get("TRAINING_ACTIONS", self.actions)

@@ -8,6 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import build
 from log import config, planted
 from running import runner
 from running.runner import Stage
@@ -94,6 +95,11 @@ class Configuration(unittest.TestCase):
     def test_of_all_that_are_shipped_can_be_read(self) -> None:
         for path in (config.TRAIN / "configs").glob("*.json"):
             self.assertEqual(config.Config.read(path).name, path.stem)
+
+
+    def test_no_stage_empties_the_report_s_folder(self) -> None:
+        for path in (config.CONFIG.compared, config.CONFIG.work):
+            self.assertNotIn(path, [config.CONFIG.work / stage.name for stage in build.stages()])
 
 
 class Planted(unittest.TestCase):
