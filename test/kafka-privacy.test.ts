@@ -6,7 +6,7 @@ import { packagePath } from '../src/base/package-root.ts';
 import type { EraseResult } from '../src/privacy/erase.ts';
 import type { ExpireResult } from '../src/privacy/expire.ts';
 import { freshet, jsonLines, logLines, succeed, USER_MARK } from './support/cli.ts';
-import { startOwnKafka } from './support/kafka.ts';
+import { kafkaForTests, startOwnKafka } from './support/kafka.ts';
 import { tempDir } from './support/temp-dir.ts';
 
 const LIMIT_MS = 120_000;
@@ -15,9 +15,10 @@ const folder = tempDir();
 let env: Record<string, string>;
 
 beforeAll(async () => {
-  const { brokers, registry } = await startOwnKafka({ registry: true });
+  const { brokers } = await startOwnKafka();
+  const { registry } = kafkaForTests();
   env = {
-    ...{ FRESHET_BROKERS: brokers.join(','), FRESHET_REGISTRY: registry!, FRESHET_DATA_DIR: join(folder, 'data') },
+    ...{ FRESHET_BROKERS: brokers.join(','), FRESHET_REGISTRY: registry, FRESHET_DATA_DIR: join(folder, 'data') },
     ...{ FRESHET_PARTITIONS: '1', FRESHET_MODEL: packagePath('test', 'fixtures', 'intent', 'small') },
   };
   const rows = [`${IDLE},a,view,2026-01-01T00:00:00Z`, `${ACTIVE},a,view,2026-01-30T00:00:00Z`];

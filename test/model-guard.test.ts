@@ -6,13 +6,14 @@ import { describe, expect, it } from 'vitest';
 import { packagePath } from '../src/base/package-root.ts';
 import { readModelFolder } from '../src/intent/model-card.ts';
 import { Rankers } from '../src/quality/rankers.ts';
+import { ReferenceRanker } from '../src/quality/reference-ranker.ts';
 import { readRecipes } from '../src/vectors/recipes.ts';
 import { readModelJson } from './quality-harness.ts';
 import { tempDir } from './support/temp-dir.ts';
 
 type Json = Record<string, unknown>;
 
-const MODELS = ['intent', 'item-vectors', 'long-term', 'ranker'] as const;
+const MODELS = ['intent', 'item-vectors', 'long-term', 'ranker', 'transact'] as const;
 type Model = (typeof MODELS)[number];
 
 /** Loads one of the models from a folder like models/. */
@@ -21,6 +22,7 @@ const LOAD: Record<Model, (models: string) => Promise<unknown>> = {
   'item-vectors': readRecipes,
   'long-term': readRecipes,
   ranker: (models) => Rankers.load(join(models, 'ranker')),
+  transact: (models) => ReferenceRanker.load(join(models, 'transact')),
 };
 
 const VOUCHED = [
@@ -43,6 +45,7 @@ const FILES: readonly (readonly [Model, string, string])[] = [
   ['item-vectors', 'projection.sha256', 'projection.f32'],
   ['ranker', 'arms.np.sha256', 'np.onnx'],
   ['ranker', 'arms.hybrid.sha256', 'hybrid.onnx'],
+  ['transact', 'sha256', 'transact.onnx'],
 ];
 
 /** A copy of models/ in which one of them is spoiled. */

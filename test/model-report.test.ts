@@ -89,7 +89,7 @@ describe('a report', () => {
 });
 
 it('models/report.json agrees with the cards of the committed models', () => {
-  const folders = ['intent', 'item-vectors', 'long-term', 'ranker'];
+  const folders = ['intent', 'item-vectors', 'long-term', 'ranker', 'transact'];
   const cards = Object.fromEntries(folders.map((folder) => [folder, readModelJson(folder, 'card.json')]));
   expect(reportProblems(readModelJson('report.json'), cards)).toEqual([]);
 });

@@ -6,7 +6,8 @@ import type { Scorer } from '../src/intent/scorer.ts';
 import { evaluate, type Evaluation } from '../src/quality/evaluate.ts';
 import { METRICS } from '../src/quality/metrics.ts';
 import { rankForUser, withAction, type UserRankingOptions } from '../src/quality/rank-for-user.ts';
-import { Rankers } from '../src/quality/rankers.ts';
+import { RANKER_FEATURES, Rankers } from '../src/quality/rankers.ts';
+import { ReferenceRanker } from '../src/quality/reference-ranker.ts';
 import { readRecipes, type Recipes } from '../src/vectors/recipes.ts';
 import { LAYOUT, readModelJson, readShippedLog } from './quality-harness.ts';
 
@@ -24,14 +25,15 @@ interface Seeds {
   readonly seeds: readonly number[];
 }
 
-let models: { scorer: Scorer; rankers: Rankers };
+let models: { scorer: Scorer; rankers: Rankers; reference: ReferenceRanker };
 let recipes: Recipes;
 let evaluation: Evaluation;
 let cpuSeconds: number;
 const progress: { actions: number; requests: number }[] = [];
 
 beforeAll(async () => {
-  models = { scorer: await OnnxScorer.load(packagePath('models', 'intent')), rankers: await Rankers.load() };
+  const scorer = await OnnxScorer.load(packagePath('models', 'intent'));
+  models = { scorer, rankers: await Rankers.load(), reference: await ReferenceRanker.load() };
   recipes = await readRecipes();
   const from = process.cpuUsage();
   evaluation = await evaluate({
@@ -120,6 +122,28 @@ describe('a request at the end of the log', () => {
     expect(ids(ranking.withRealtime)).not.toEqual(ids(ranking.withoutRealtime));
     const short = await rankForUser({ ...options(), top: 5 });
     expect(short.withRealtime).toEqual(ranking.withRealtime.slice(0, 5));
+  });
+
+  it('is ranked by the reference ranker on top of the hybrid’s score', async () => {
+    const { candidates, withRealtime } = await rankForUser(options());
+    const given: { candidates: readonly string[]; features: number; base: Float32Array; head: string }[] = [];
+    const { baseArm, space } = models.reference;
+    const reference = {
+      ...{ baseArm, space },
+      score: (...[request, features, base, head]: Parameters<ReferenceRanker['score']>): Promise<Float32Array> => {
+        given.push({ candidates: request.candidates, features: features.length, base, head });
+        return Promise.resolve(base);
+      },
+    };
+    const below = await rankForUser({ ...options(), reference });
+    expect(given).toMatchObject([{ features: candidates * RANKER_FEATURES.length, head: 'click' }]);
+    const scores = new Map(given[0]!.candidates.map((itemId, at) => [itemId, given[0]!.base[at]!]));
+    for (const { itemId, score } of below.withRealtime) expect(score).toBe(scores.get(itemId));
+    expect(withRealtime.map(({ score }) => score)).not.toEqual(below.withRealtime.map(({ score }) => score));
+    await expect(rankForUser({ ...options(), reference: { ...reference, space: 'another' } })).rejects.toMatchObject({
+      code: 'SPACE_MISMATCH',
+      message: expect.stringContaining('another') as string,
+    });
   });
 
   it('shows what one more action changes: the item is seen, the intent moves, nothing else does', async () => {

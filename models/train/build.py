@@ -86,6 +86,16 @@ def _evaluate(folder: Path) -> None:
     (folder / "results.pickle").write_bytes(pickle.dumps(replace(results, world=None), pickle.HIGHEST_PROTOCOL))
 
 
+def _fusion(folder: Path) -> None:
+    from shipped import fusion
+
+    (folder / "fusion.pickle").write_bytes(pickle.dumps(fusion.fit(_results()), pickle.HIGHEST_PROTOCOL))
+
+
+def _fused():
+    return pickle.loads((WORK / "fusion" / "fusion.pickle").read_bytes())
+
+
 def _results():
     return replace(pickle.loads((WORK / "evaluate" / "results.pickle").read_bytes()), world=_world())
 
@@ -93,7 +103,7 @@ def _results():
 def _export(folder: Path) -> None:
     from shipped import export
 
-    export.write(_results(), CONFIG.output_path, CONFIG.actions_path, folder)
+    export.write(_results(), _fused(), CONFIG.output_path, CONFIG.actions_path, folder)
 
 
 def _served(folder: Path) -> None:
@@ -113,7 +123,7 @@ def _served(folder: Path) -> None:
 def _report(folder: Path) -> None:
     from shipped import quality_page
 
-    quality_page.write(_results(), CONFIG.output_path)
+    quality_page.write(_results(), _fused(), CONFIG.output_path)
 
 
 def _py(*names: str) -> tuple[Path, ...]:
@@ -135,7 +145,8 @@ def stages() -> list[Stage]:
             "networks/intent", "networks/ranker", "networks/listwise", "running/parallel", "shipped/pipeline"), resumes=True),
         Stage("evaluate", _evaluate, _py("evaluation/evaluate", "features/longterm", "shipped/measure"), setting(
             "longTermHalfLivesDays", "longTermSaveWeights", "suspiciousGain"), resumes=True),
-        Stage("export", _export, _py("shipped/export", "shipped/fixtures", "log/planted", "networks/onnx_models"), setting(
+        Stage("fusion", _fusion, _py("features/samples", "networks/encoders", "networks/members", "networks/heads", "networks/transact", "shipped/fusion")),
+        Stage("export", _export, _py("shipped/export", "shipped/fixtures", "log/planted", "networks/onnx_models", "networks/graphs"), setting(
             "output", "fixtureMidnights")),
         Stage("served", _served, _py("shipped/served")),
         Stage("report", _report, _py("shipped/quality_page")),

@@ -8,6 +8,7 @@ import { actionsByEventTime } from '../vectors/actions-by-event-time.ts';
 import { readRecipes } from '../vectors/recipes.ts';
 import { evaluate, type Quality } from '../quality/evaluate.ts';
 import { Rankers } from '../quality/rankers.ts';
+import { ReferenceRanker } from '../quality/reference-ranker.ts';
 import { layoutOf } from '../../state/layout.ts';
 import { count, play, type Tell } from './play.ts';
 import { scoreUsers } from './score-users.ts';
@@ -48,6 +49,7 @@ export async function runDemo({ deployment, show, progress, lasts }: DemoOptions
   const startMs = performance.now();
   const { config, log, codec } = deployment;
   const [scorer, rankers, recipes] = [await deployment.loadScorer(), await Rankers.load(), await readRecipes()];
+  const reference = await ReferenceRanker.load();
   const played = await play(deployment, scorer, recipes, progress);
   show(playedText(played));
 
@@ -63,7 +65,7 @@ export async function runDemo({ deployment, show, progress, lasts }: DemoOptions
     },
   });
   const timeMs = end.popularity.newestEventTimeMs + 1_000;
-  const time = { layout, popularity: end.popularity, table: end.table, scorer, rankers, timeMs };
+  const time = { layout, popularity: end.popularity, table: end.table, scorer, rankers, reference, timeMs };
   const told = await tellStories(await storyUsers(deployment, layout, timeMs), deployment, time);
   told.forEach((story, index) => {
     show(storyText(story, index + 1, timeMs));

@@ -9,7 +9,10 @@ import { StateCodec } from '../../state/state-codec.ts';
 import type { RankingFeaturesRecord, SequenceFeaturesRecord } from '../../topics/records.ts';
 
 /** What the stories share: the models and popularity as of the end of the log. */
-export type StoryTime = Pick<UserRankingOptions, 'layout' | 'popularity' | 'table' | 'scorer' | 'rankers' | 'timeMs'>;
+export type StoryTime = Pick<
+  UserRankingOptions,
+  'layout' | 'popularity' | 'table' | 'scorer' | 'rankers' | 'reference' | 'timeMs'
+>;
 
 export interface Story {
   readonly userId: string;

@@ -31,7 +31,7 @@ export function storyText(story: Story, number: number, endMs: number): string {
     ...window,
     `  intent: a ${nextAction.type} comes next (${percent(nextAction.probability)}), of ${story.intentFavours.map(item).join(', ')} before others`,
     '',
-    `  top of ${story.candidates} candidates`,
+    `  top of ${story.candidates} candidates, as the reference ranker has them where it knows realtime`,
     '    without realtime       with realtime          after one more like',
     ...now.map((ranked, place) => {
       const columns = [story.withoutRealtime[place], ranked, oneMore.withRealtime[place]];

@@ -1,7 +1,7 @@
 /** Actions -> cells of the model's inputs. */
 import { FreshetError } from '../base/errors.ts';
 import type { Action } from '../../state/action.ts';
-import { isScale, type ItemTable } from './item-table.ts';
+import { writeItemVector, type ItemTable } from './item-table.ts';
 import type { ModelInputs } from './model-session.ts';
 
 /** The indices a model was trained with: 0 is unknown or missing, entry n of a list is n + 1. */
@@ -44,7 +44,7 @@ export class ActionEncoder {
       const action = span.actions[span.from + step];
       if (action === undefined) throw new FreshetError('INTERNAL', 'a span ends after its actions');
       const cell = step * size + row;
-      if (this.#writeVector(inputs.itemVectors, cell, action.itemId, span.table)) {
+      if (writeItemVector(inputs.itemVectors, cell, action.itemId, span.table, this.#dimension)) {
         hasVector[cell] = 1;
         withVector += 1;
       }
@@ -55,23 +55,6 @@ export class ActionEncoder {
     }
     inputs.lengths[row] = span.steps;
     return withVector;
-  }
-
-  #writeVector(target: Float32Array, cell: number, itemId: string, table: ItemTable): boolean {
-    const vector = table.vector(itemId);
-    if (vector === undefined) return false;
-    const { values, scale } = vector;
-    const dimension = this.#dimension;
-    if (values.length !== dimension) {
-      const detail = `version ${table.version ?? 'none'} has ${values.length} dimensions, the model ${dimension}`;
-      throw new FreshetError('SPACE_MISMATCH', detail);
-    }
-    // The runtime's activations are clamped: NaN would come out as a plausible number, so it must not go in.
-    if (!isScale(scale)) throw new FreshetError('VECTOR_INVALID', `version ${table.version ?? 'none'}, scale ${scale}`);
-    const start = cell * dimension;
-    // The product of an int8 and a float32 is exact in a double, so the one rounding is that of the store.
-    for (let at = 0; at < dimension; at += 1) target[start + at] = values[at]! * scale;
-    return true;
   }
 
   #gapBucket(gapMs: number): number {

@@ -6,10 +6,12 @@ import type { Layout } from '../../state/layout.ts';
 import { reduce } from '../../state/reducer.ts';
 import type { UserState } from '../../state/user-state.ts';
 import type { NpFeatures } from './np-features.ts';
-import { scoreRequests, type RankingModels } from './ranking-request.ts';
+import { featuresOf, type RankingModels } from './ranking-request.ts';
+import type { ReferenceRanker } from './reference-ranker.ts';
 
 export interface UserRankingOptions extends RankingModels {
   readonly layout: Layout;
+  readonly reference: Pick<ReferenceRanker, 'score' | 'baseArm' | 'space'>;
   /** Popularity up to the request, e.g. that of an evaluation's end. */
   readonly popularity: NpFeatures;
   /** The item vectors in force. */
@@ -35,22 +37,27 @@ export interface UserRanking {
   readonly candidates: number;
   /** Best first: non-personal features and the long-term vector. */
   readonly withoutRealtime: readonly RankedItem[];
-  /** Best first: the same and the intent of the user's window. */
+  /** Best first: the same, the intent of the user's window, and the window itself beside each candidate. */
   readonly withRealtime: readonly RankedItem[];
 }
 
 /** Throws MODEL_INVALID, SPACE_MISMATCH, and INTERNAL for a request before the end of `popularity`. */
 export async function rankForUser(options: UserRankingOptions): Promise<UserRanking> {
-  const { layout, popularity, table, state, longTerm, timeMs, top } = options;
+  const { layout, scorer, rankers, reference, popularity, table, state, longTerm, timeMs, top } = options;
+  if (reference.space !== scorer.space) {
+    const detail = `the reference ranker is of ${reference.space}, the intent model of ${scorer.space}`;
+    throw new FreshetError('SPACE_MISMATCH', detail);
+  }
   const window = state.sequences[layout.scored]?.window ?? [];
   const candidates = popularity.candidates(timeMs, window);
   const npFeatures = popularity.features(timeMs, candidates);
   const request = { window, longTerm, table, candidates, npFeatures };
-  const scores = await scoreRequests([request], options, ['np+longterm', 'hybrid']);
+  const features = await featuresOf([request], scorer);
+  const base = await rankers.score(reference.baseArm, features);
   return {
     candidates: candidates.length,
-    withoutRealtime: best(candidates, scores['np+longterm'][0]!, top),
-    withRealtime: best(candidates, scores.hybrid[0]!, top),
+    withoutRealtime: best(candidates, await rankers.score('np+longterm', features), top),
+    withRealtime: best(candidates, await reference.score(request, features, base, 'click'), top),
   };
 }
 

@@ -1,10 +1,11 @@
 /** The reference rankers: one small ONNX model an arm, all with the same non-personal features, as their card says. */
-import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { Tensor, type InferenceSession } from 'onnxruntime-node';
 import { z } from 'zod';
 import { FreshetError, invariant } from '../base/errors.ts';
 import { packagePath } from '../base/package-root.ts';
 import { readCard, readModelFile, sha256, text, vouchedCard } from '../intent/vouched-card.ts';
 import { NP_FEATURES } from './np-features.ts';
+import { openRankerSession } from './ranker-session.ts';
 
 /** Non-personal; with the daily long-term vector; with the intent of the stream; with both. */
 export const ARMS = ['np', 'np+longterm', 'np+intent', 'hybrid'] as const;
@@ -58,7 +59,7 @@ export class Rankers {
       const { file, sha256: hash, features } = card.arms[arm];
       const bytes = await readModelFile(folder, file, hash);
       return {
-        session: await openSession(bytes, file),
+        session: await openRankerSession(bytes, file, 'features,score'),
         columns: features.map((name) => RANKER_FEATURES.indexOf(name)),
       };
     };
@@ -98,21 +99,4 @@ async function runModel({ session, columns }: Model, rows: Float32Array, arm: Ar
     throw new FreshetError('MODEL_INVALID', `ranker ${arm}: a call of ${count} rows failed`, { cause });
   }
   throw new FreshetError('MODEL_INVALID', `ranker ${arm}: a call of ${count} rows did not give as many float32 scores`);
-}
-
-async function openSession(bytes: Uint8Array, file: string): Promise<InferenceSession> {
-  let session: InferenceSession;
-  try {
-    session = await InferenceSession.create(bytes, {
-      intraOpNumThreads: 1,
-      interOpNumThreads: 1,
-      executionMode: 'sequential',
-    });
-  } catch (cause) {
-    throw new FreshetError('MODEL_INVALID', `onnxruntime cannot load ${file}`, { cause });
-  }
-  const names = [...session.inputNames, ...session.outputNames].join();
-  if (names !== 'features,score')
-    throw new FreshetError('MODEL_INVALID', `${file} has ${names}, not an input features and an output score`);
-  return session;
 }

@@ -30,6 +30,18 @@ export async function scoreRequests<A extends Arm>(
   { scorer, rankers }: RankingModels,
   arms: readonly A[],
 ): Promise<Record<A, Float32Array[]>> {
+  const rows = await featuresOf(requests, scorer);
+  const scored: Partial<Record<Arm, Float32Array[]>> = {};
+  for (const arm of arms) {
+    const scores = await rankers.score(arm, rows);
+    let from = 0;
+    scored[arm] = requests.map(({ candidates }) => scores.subarray(from, (from += candidates.length)));
+  }
+  return scored as Record<A, Float32Array[]>;
+}
+
+/** float32 [N][RANKER_FEATURES] of each request, end to end. */
+export async function featuresOf(requests: readonly RankingRequest[], scorer: Scorer): Promise<Float32Array> {
   const intents = await intentsOf(requests, scorer);
   const rows = new Float32Array(
     requests.reduce((sum, { candidates }) => sum + candidates.length, 0) * RANKER_FEATURES.length,
@@ -39,13 +51,7 @@ export async function scoreRequests<A extends Arm>(
     writeRows(request, intents[index]!, rows.subarray(end));
     end += request.candidates.length * RANKER_FEATURES.length;
   }
-  const scored: Partial<Record<Arm, Float32Array[]>> = {};
-  for (const arm of arms) {
-    const scores = await rankers.score(arm, rows);
-    let from = 0;
-    scored[arm] = requests.map(({ candidates }) => scores.subarray(from, (from += candidates.length)));
-  }
-  return scored as Record<A, Float32Array[]>;
+  return rows;
 }
 
 /** For each request one vector an outcome of DOT_OUTCOMES, null for a user without a past. */

@@ -93,7 +93,7 @@ def table(measured: dict | None, context: int) -> list[dict]:
     net = heads.Net(np.zeros(context, np.float32), np.ones(context, np.float32))
     long_term = pinnerformer.LongTerm()
     found += [
-        {"arm": "transact ranker (a candidate)", "parameters": _parameters(ranker), "mflop": round(per / 1e6, 4), "actionsPerSecond": None, "bytesPerUser": 0},
+        {"arm": "transact ranker (a candidate, beside the hybrid's)", "parameters": _parameters(ranker), "mflop": round(per / 1e6, 4), "actionsPerSecond": None, "bytesPerUser": 0},
         {"arm": "hybrid ranker (a candidate)", "parameters": heads.NETS * _parameters(net), "mflop": round(heads.NETS * mlp / 1e6, 4), "actionsPerSecond": None, "bytesPerUser": 0},
         {"arm": "long-term transformer (256 actions)", "parameters": _parameters(long_term),
          "mflop": round(_transformer(pinnerformer.WIDTH, 2 * pinnerformer.WIDTH, pinnerformer.LAYERS, pinnerformer.LENGTH) / 1e6, 2),

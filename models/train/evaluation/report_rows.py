@@ -57,8 +57,10 @@ def shipped(quality: dict) -> list[dict]:
     """The rows that the committed models' cards quote, from models/quality.json; the bounds of an arm are those of its seeds."""
     place = {"dataset": DATASET, "task": "next unseen item, shipped models"}
     rows = []
-    for entry in quality["arms"]:
+    for entry in (*quality["arms"], quality["reference"]):
         for metric, of in entry.items():
             if isinstance(of, dict) and "seeds" in of:
                 rows.append({**place, "arm": entry["arm"], "metric": metric, "mean": of["mean"], "low": min(of["seeds"]), "high": max(of["seeds"]), "seeds": of["seeds"]})
-    return rows + [{**place, **{k: d[k] for k in ("arm", "metric", "mean", "low", "high")}, "seeds": len(quality["seeds"])} for d in quality["differences"]]
+    difference = lambda d, seeds: {**place, **{k: d[k] for k in ("arm", "metric", "mean", "low", "high")}, "seeds": seeds}
+    return (rows + [difference(d, len(quality["seeds"])) for d in quality["differences"]]
+            + [difference(d, [d["mean"]]) for d in quality["reference"]["differences"]])

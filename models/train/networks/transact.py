@@ -4,12 +4,14 @@
     body  = 2 layers over the last LENGTH actions, newest first, no positions
     score = base + MLP(first FIRST tokens ‖ max over tokens ‖ context)   a head an action type, as heads.py has them
 
-`context` holds the NP features and the dots of the intent and the long-term vector; `base` is NP's score. Unlike the published code: the
+`context` holds the NP features and the dots of the intent and the long-term vector; `base` is the score of a ranker of these alone, so that
+what is learned is what the window adds to its summaries. Unlike the published code: the
 maximum is over real tokens only; padding is no index that an unknown type could share; the time-window mask may hide
 slot 0; and a window may have any length, none included.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +20,9 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
+from features.np_features import Requests
 from features.vectors import ABSENT
-from features.versions import in_force
-from features.world import World
-from log.data import ACTION_TYPES, DAY
+from log.data import ACTION_TYPES, DAY, ActionLog
 from networks.encoders import Layers
 from networks.graphs import Graph
 from networks.heads import HEADS
@@ -43,20 +44,37 @@ LEARNING_RATE, WEIGHT_DECAY, SAVE_WEIGHT = 2e-3, 1e-2, 0.5
 class Windows:
     """The last LENGTH actions before each request, newest first, padded at the end."""
 
-    rows: np.ndarray  # int64 [q, LENGTH]: rows of the versions, ABSENT where the item has no vector or the slot is padding
+    rows: np.ndarray  # int64 [q, LENGTH]: rows of the item vectors, ABSENT where the item has none or the slot is padding
     kinds: np.ndarray  # int64 [q, LENGTH]: PADDING in padding
     times: np.ndarray  # int64 [q, LENGTH]
 
 
-def windows(w: World, chosen: np.ndarray, freshness: str = "continuous") -> Windows:
-    """Item vectors as in members.py: of the midnight, or of right after the action if it is of the same day."""
-    user, accepted, time = w.requests.user[chosen], w.requests.accepted[chosen], w.requests.time[chosen]
+@dataclass(frozen=True)
+class Lists:
+    """What the scores of q lists of n candidates are made of."""
+
+    vectors: Callable[[np.ndarray], np.ndarray]  # rows of item vectors → float32 [..., DIM], zeros for ABSENT
+    windows: Windows
+    candidates: np.ndarray  # int64 [q, n]: rows of item vectors
+    context: np.ndarray  # float32 [q, n, F]
+    base: np.ndarray  # float32 [q, n, heads]
+
+    def inputs(self, rows: np.ndarray, columns: np.ndarray | slice = slice(None), real: np.ndarray | None = None) -> list[torch.Tensor]:
+        """Of some lists and their candidates, as TransAct takes them; `real` hides more slots than padding [len(rows), LENGTH]."""
+        kinds = self.windows.kinds[rows]
+        return [torch.from_numpy(x) for x in (
+            self.vectors(self.windows.rows[rows]), kinds, kinds != PADDING if real is None else real,
+            self.vectors(self.candidates[rows][:, columns]), self.context[rows][:, columns], self.base[rows][:, columns])]
+
+
+def windows(log: ActionLog, requests: Requests, chosen: np.ndarray, lookup: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> Windows:
+    """`lookup`: the rows of items for actions at some times, as seen by requests at others; all of them broadcast."""
+    user, accepted, time = requests.user[chosen], requests.accepted[chosen], requests.time[chosen]
     place = accepted[:, None] - 1 - np.arange(LENGTH)
     real = place >= 0
-    action = np.where(real, w.log.bounds[user][:, None] + place, 0)
-    seen = np.maximum((time // DAY * DAY)[:, None], in_force(w.log.time[action] + 1, freshness))
-    return Windows(np.where(real, w.versions.lookup(w.log.item[action], seen), ABSENT), np.where(real, w.log.kind[action], PADDING),
-                   np.where(real, w.log.time[action], 0))
+    action = np.where(real, log.bounds[user][:, None] + place, 0)
+    return Windows(np.where(real, lookup(log.item[action], log.time[action], time[:, None]), ABSENT), np.where(real, log.kind[action], PADDING),
+                   np.where(real, log.time[action], 0))
 
 
 def mask_recent(kinds: np.ndarray, times: np.ndarray, time: np.ndarray, hidden_seconds: np.ndarray) -> np.ndarray:
@@ -99,27 +117,22 @@ class TransAct(nn.Module):
         return first, torch.where(real.any(1, keepdim=True), top, 0.0)
 
 
-def train(w: World, table: np.ndarray, rows: np.ndarray, context: np.ndarray, base: np.ndarray, seed: int, masked: bool) -> TransAct:
-    """Fits to the learning samples `rows`, whose context [q, n, F] and base [q, n, heads] are given."""
+def train(given: Lists, real: np.ndarray, saved: np.ndarray, time: np.ndarray, seed: int, masked: bool = False) -> TransAct:
+    """Fits to lists whose target comes first; real bool [q, n], saved bool [q], time int64 [q]: that of the requests."""
     torch.manual_seed(seed)
-    random, learn = np.random.default_rng(seed), w.learn
-    real = learn.real[rows]
-    seen = context[real]
+    random = np.random.default_rng(seed)
+    seen = given.context[real]
     model = TransAct(seen.mean(0, dtype=np.float64).astype(np.float32), np.maximum(seen.std(0, dtype=np.float64), 1e-6).astype(np.float32))
-    chosen, saved = learn.requests[rows], w.learn_saved[rows]
-    window, time = windows(w, chosen), w.requests.time[chosen]
-    candidates = w.versions.lookup(w.requests.candidate[learn.pairs[rows]], time[:, None])
     optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=EPOCHS * -(-len(rows) // BATCH), pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=EPOCHS * -(-len(real) // BATCH), pct_start=0.1)
     for epoch in range(EPOCHS):
-        order, losses = random.permutation(len(rows)), []
+        order, losses = random.permutation(len(real)), []
         for n in range(0, len(order), BATCH):
             batch = order[n : n + BATCH]
             columns = np.r_[0, 1 + random.choice(real.shape[1] - 1, CANDIDATES - 1, replace=False)]
             hidden = random.random(len(batch)) * MASK_SECONDS if masked else np.zeros(len(batch))
-            left = mask_recent(window.kinds[batch], window.times[batch], time[batch], hidden)
-            scores = model(*(torch.from_numpy(x) for x in (
-                table[window.rows[batch]], window.kinds[batch], left, table[candidates[batch][:, columns]], context[batch][:, columns], base[batch][:, columns])))
+            left = mask_recent(given.windows.kinds[batch], given.windows.times[batch], time[batch], hidden)
+            scores = model(*given.inputs(batch, columns, left))
             mask, keep = torch.from_numpy(real[batch][:, columns]), torch.from_numpy(saved[batch].astype(np.float32))
             loss = (cross_entropy(scores[..., 0], mask).mean()
                     + SAVE_WEIGHT * (cross_entropy(scores[..., 1], mask) * keep).sum() / keep.sum().clamp(min=1))
@@ -129,19 +142,15 @@ def train(w: World, table: np.ndarray, rows: np.ndarray, context: np.ndarray, ba
             optimiser.step()
             schedule.step()
             losses.append(loss.item())
-        print(f"transact seed {seed}: epoch {epoch + 1}/{EPOCHS}  {np.mean(losses):.4f}", flush=True)
+        print(f"  transact seed {seed}: epoch {epoch + 1}/{EPOCHS}  {np.mean(losses):.4f}", flush=True)
     return model.eval()
 
 
-def scores(w: World, model: TransAct, table: np.ndarray, chosen: np.ndarray, pairs: np.ndarray, context: np.ndarray, base: np.ndarray) -> np.ndarray:
+def predict(model: TransAct, given: Lists) -> np.ndarray:
     """float32 [q, n, heads]."""
-    window, parts = windows(w, chosen), []
-    rows = w.versions.lookup(w.requests.candidate[np.maximum(pairs, 0)], w.requests.time[chosen][:, None])
+    count = len(given.candidates)
     with torch.no_grad():
-        for n in np.array_split(np.arange(len(chosen)), 1 + len(chosen) // 32):
-            parts.append(model(*(torch.from_numpy(x) for x in (
-                table[window.rows[n]], window.kinds[n], window.kinds[n] != PADDING, table[rows[n]], context[n], base[n]))).numpy())
-    return np.concatenate(parts)
+        return np.concatenate([model(*given.inputs(n)).numpy() for n in np.array_split(np.arange(count), 1 + count // 32)])
 
 
 def save(model: TransAct, path: Path) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from features import np_features as npf, vectors
 from log.config import CONFIG
 from log.data import ACTION_TYPES, CHUNK, SURFACES, WINDOW, sha256
-from networks import intent, onnx_models
+from networks import heads, intent, onnx_models, transact
 from networks.ranker import ARMS, EPOCHS, LAYERS
-from shipped import fixtures
+from shipped import fixtures, fusion
+from shipped.fusion import Fusion
 from shipped.measure import Results
 
 SPACE = f"{CONFIG.name}-ri{intent.DIM}-1"  # another projection is another space and needs another model
@@ -254,12 +255,66 @@ def rankers(r: Results, folder: Path, actions: Path) -> None:
     }, indent=2)
 
 
-def write(r: Results, models: Path, actions: Path, work: Path) -> None:
+def reference_ranker(r: Results, fused: Fusion, folder: Path, actions: Path) -> None:
+    """transact.onnx, its card and fixture; raises if ONNX and torch differ."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, model = folder / "transact.onnx", fusion.model_of(fused)
+    transact.save(model, path)
+    parity = fixtures.reference_ranker(r, model)
+    run, worst = onnx_models.session(path).run, 0.0
+    for q in parity["requests"]:
+        length = len(q["actionTypes"])
+        slots = max(length, 1)
+        items, kinds = np.zeros((1, slots, intent.DIM), np.float32), np.full((1, slots), transact.PADDING, np.int32)
+        if length:
+            items[0], kinds[0] = np.array(q["itemVectors"], np.float32) / np.float32(127), q["actionTypes"]
+        got = run(None, {
+            "item_vectors": items, "action_types": kinds, "real": (kinds != transact.PADDING).astype(np.float32),
+            "candidates": np.array([q["candidates"]], np.float32) / np.float32(127),
+            "context": np.array([q["context"]], np.float32), "base": np.array([q["base"]], np.float32),
+        })[0]
+        worst = max(worst, float(np.abs(got[0] - np.array(q["scores"])).max()))
+    assert worst <= TOLERANCE, worst
+    _write(folder / "parity.json.gz", parity)
+    b, n, length, heads_ = "B", "N", "L", len(heads.HEADS)
+    definitions = [d["name"] for d in _feature_definitions()]
+    _write(folder / "card.json", {
+        "name": "transact",
+        "file": path.name,
+        "sha256": sha256(path),
+        "itemVectorSpace": SPACE,
+        "inputs": [
+            {"name": "item_vectors", "type": "float32", "shape": [b, length, intent.DIM],
+             "meaning": "of the window's newest actions, newest first: q / 127 under the version active now; zeros where the item has none, and in padding"},
+            {"name": "action_types", "type": "int32", "shape": [b, length], "meaning": "0 unknown, else 1 + place in actionTypes; in padding 1 + their number"},
+            {"name": "real", "type": "float32", "shape": [b, length], "meaning": "1, in padding 0; L is at least 1, so an empty window is padding"},
+            {"name": "candidates", "type": "float32", "shape": [b, n, intent.DIM], "meaning": "q / 127; zeros where the item has none"},
+            {"name": "context", "type": "float32", "shape": [b, n, len(definitions)], "meaning": "the features of the ranker's card, not normalised"},
+            {"name": "base", "type": "float32", "shape": [b, n, heads_], "meaning": f"the score of ranker/{fusion.BASE}.onnx, for each head"},
+        ],
+        "outputs": [{"name": "scores", "type": "float32", "shape": [b, n, heads_], "meaning": "a head an outcome; softmax over the request's candidates"}],
+        "heads": heads.HEADS,
+        "headMeaning": {"click": "the next item outside the window that the user acts on", "save": "the same, of those liked or bookmarked later"},
+        "dims": {"L": transact.LENGTH, "D": intent.DIM},
+        "actionTypes": ACTION_TYPES,
+        "features": definitions,
+        "base": {"arm": fusion.BASE, "sha256": sha256(folder.parent / "ranker" / f"{fusion.BASE}.onnx")},
+        "model": f"{transact.LAYERS} layers of width {transact.WIDTH}, {transact.ATTENTION_HEADS} heads, each token with the candidate; the first {transact.FIRST} "
+                 f"tokens, the maximum over tokens and the context → MLP {transact.MLP}; {transact.EPOCHS} epochs on the last block before the cut; seed {fusion.SEED}",
+        "quality": {"what": f"next unseen item among those active in the last {CONFIG.activeDays:g} days, after {CONFIG.cut}, click head; 95% intervals over users",
+                    "mrr": fused.arm["mrr"]["mean"], "differences": fused.differences},
+        "parity": {"file": "parity.json.gz", "tolerance": TOLERANCE, "worstAtExport": worst},
+        **_provenance(actions, "networks/transact.py"),
+    }, indent=2)
+
+
+def write(r: Results, fused: Fusion, models: Path, actions: Path, work: Path) -> None:
     """The models with cards and fixtures; `work` is a folder for what the fixtures need on the way."""
     item_vectors(r, models / "item-vectors", actions)
     long_term(r, models / "long-term", actions)
     intent_model(r, models / "intent", actions, work)
     rankers(r, models / "ranker", actions)
+    reference_ranker(r, fused, models / "transact", actions)
     total = sum(p.stat().st_size for p in models.rglob("*") if p.is_file() and "train" not in p.relative_to(models).parts)
     print(f"  wrote {models}: {total / 1e6:.2f} MB", flush=True)
     if total > BYTES_MAX:

@@ -15,7 +15,10 @@ from log.data import ACTION_TYPES, DAY, SURFACES, utc
 from log.rows import Rows
 from networks.intent import GAP_BOUNDS, HIDDEN, IntentModel, Windows, cut_windows
 from networks.listwise import lists, ranks
+from networks import transact
 from networks.ranker import ARMS
+from networks.transact import TransAct
+from shipped import fusion
 from shipped.measure import EXPORTED_DOTS, Results
 
 MIDNIGHTS = [utc(d) for d in CONFIG.fixtureMidnights]
@@ -194,3 +197,21 @@ def rankers(r: Results, count: int = 50) -> dict:
             "rank": {a: float(ranks(s, batch)[0]) for a, s in scores.items()},
         })
     return {"columns": [*FEATURES, *(f"dot_{d}" for d in EXPORTED_DOTS)], "requests": out}
+
+
+def reference_ranker(r: Results, model: TransAct, count: int = 12, listed: int = 10) -> dict:
+    """Test requests with some of their candidates, one without a past; as the model takes them, vectors as int8."""
+    random, out = np.random.default_rng(6), []
+    past = r.world.requests.accepted[r.world.test]
+    picked = np.r_[random.choice(r.world.test[past > transact.LENGTH], count - 3, replace=False),
+                   random.choice(r.world.test[(past > 0) & (past < transact.FIRST)], 2, replace=False), r.world.test[past == 0][:1]]
+    for q in picked:
+        pairs = np.arange(*r.world.requests.bounds[q : q + 2])[:listed]
+        given = fusion.given(r, np.array([q]), pairs[None])
+        real = given.windows.kinds[0] != transact.PADDING
+        of = lambda rows: numbers(np.where((rows >= 0)[:, None], r.space.quantised[rows], 0))
+        out.append({
+            "itemVectors": of(given.windows.rows[0][real]), "actionTypes": numbers(given.windows.kinds[0][real]), "candidates": of(given.candidates[0]),
+            "context": numbers(given.context[0]), "base": numbers(given.base[0]), "scores": numbers(transact.predict(model, given)[0]),
+        })
+    return {"note": "itemVectors [L][D] and candidates [N][D] are int8: the model's input is q / 127 in float32. Newest action first.", "requests": out}

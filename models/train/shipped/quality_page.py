@@ -6,6 +6,7 @@ from pathlib import Path
 
 from log.config import CONFIG
 from networks.ranker import FRESH, FRESHEST
+from shipped.fusion import ARM, BASE, Fusion
 from shipped.measure import LEAK_CHECK, Results
 
 ABOUT = {
@@ -24,10 +25,11 @@ ABOUT = {
 }
 
 
-def write(r: Results, folder: Path) -> None:
+def write(r: Results, fused: Fusion, folder: Path) -> None:
     """Both files."""
-    (folder / "quality.json").write_text(json.dumps(r.quality, ensure_ascii=False, indent=2) + "\n")
-    (folder / "QUALITY.md").write_text(page(r.quality))
+    quality = {**r.quality, "reference": {**fused.arm, "differences": fused.differences}}
+    (folder / "quality.json").write_text(json.dumps(quality, ensure_ascii=False, indent=2) + "\n")
+    (folder / "QUALITY.md").write_text(page(quality))
 
 
 def page(q: dict) -> str:
@@ -59,7 +61,7 @@ def _reading(q: dict) -> list[str]:
     """One line a question, so that the text cannot outlive the numbers."""
 
     def verdict(name: str) -> str:
-        d = next(d for d in q["differences"] if d["arm"] == name and d["metric"] == "mrr")
+        d = next(d for d in (*q["differences"], *q["reference"]["differences"]) if d["arm"] == name and d["metric"] == "mrr")
         shown = f"{d['mean']:+.4f} [{d['low']:+.4f}, {d['high']:+.4f}]"
         return f"yes, {shown}" if d["low"] > 0 else f"no, it loses: {shown}" if d["high"] < 0 else f"not shown: {shown}"
 
@@ -74,6 +76,8 @@ def _reading(q: dict) -> list[str]:
         *(f"- Item freshness: do {v.removeprefix('@items-')} item vectors beat daily ones? " + verdict(f"np+intent{v} - np+intent") + "."
           for v in FRESH),
         "- Does rounding item vectors to int8 cost anything? " + verdict("np+intent - np+intent@float") + " for int8.",
+        f"- Does the reference ranker ({ARM}, one seed), which reads the window beside each candidate, beat the hybrid below it? "
+        + verdict(f"{ARM} - {BASE}") + ".",
         "- Does a stranger's intent help (a leak, if so)? " + verdict(f"{LEAK_CHECK} - np") + ".",
         f"- Dots alone, with no popularity, rank poorly (MRR: intent {joined['realtime']:.3f}, long-term {joined['longTerm']:.3f}, both "
         f"{joined['both']:.3f}): intents are trained as what a user wants beyond what everyone does. Rank with both.",
