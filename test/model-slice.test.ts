@@ -49,6 +49,7 @@ let scorer: Scorer;
 let rankers: Rankers;
 let recipes: Recipes;
 let python: string;
+let trials: readonly Trial[];
 
 beforeAll(async () => {
   python = join(pythonEnvironment('models/train/slice_requirements.txt'), 'bin', 'python');
@@ -57,6 +58,7 @@ beforeAll(async () => {
     Rankers.load(),
     readRecipes(),
   ]);
+  trials = firstTrials();
 }, 180_000);
 
 function inPython(
@@ -75,7 +77,6 @@ function inPython(
 
 describe('the evaluation’s first requests after the cut', () => {
   it('have the same scores, ranks and MRR in Python, for every arm', async () => {
-    const trials = firstTrials();
     const scores = await scoreRequests(trials, { scorer, rankers }, ARMS);
     const vectors: Vectors = {};
     const requests = trials.map((trial) => pythonRequest(trial, vectors));
@@ -107,7 +108,6 @@ describe('the evaluation’s first requests after the cut', () => {
     const card = readModelJson<{ gapBoundsSeconds: number[] }>('intent', 'card.json');
     const gapBoundsSeconds = card.gapBoundsSeconds.map((bound) => bound + 1);
     writeFileSync(join(models, 'intent', 'card.json'), JSON.stringify({ ...card, gapBoundsSeconds }));
-    const trials = firstTrials();
     const { hybrid } = await scoreRequests(trials, { scorer, rankers }, ['hybrid']);
     const vectors: Vectors = {};
     const requests = trials.map((trial) => pythonRequest(trial, vectors));
@@ -149,13 +149,13 @@ describe('200 real users with ties, undos, duplicates, and records out of order,
 });
 
 function firstTrials(): Trial[] {
-  const trials: Trial[] = [];
+  const found: Trial[] = [];
   const replay = new LogReplay({ layout: LAYOUT, vectors: new MidnightVectors(recipes), fromMs: rankers.trainedToMs });
   for (const tied of Map.groupBy(log, ({ eventTimeMs }) => eventTimeMs).values()) {
-    trials.push(...replay.take(tied).filter(({ target }) => target >= 0));
-    if (trials.length >= REQUESTS) break;
+    found.push(...replay.take(tied).filter(({ target }) => target >= 0));
+    if (found.length >= REQUESTS) break;
   }
-  return trials.slice(0, REQUESTS);
+  return found.slice(0, REQUESTS);
 }
 
 /** The request as Python takes it; the vectors it needs are added to those of its day. */
